@@ -1,0 +1,50 @@
+"""Something that happened to a cluster, in the past tense, for its owner to follow and to read later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+REQUESTED = "cluster-requested"
+STARTING = "cluster-starting"
+RUNNING = "cluster-running"
+STOPPING = "cluster-stopping"
+STOPPED = "cluster-stopped"
+FAILED = "cluster-failed"
+SCALED = "cluster-scaled"
+"""The wanted size or the adaptive bounds changed; ``data`` has ``group``, ``wanted``, ``minimum``, ``maximum``."""
+WORKERS = "workers-changed"
+"""How many workers a cluster has changed; ``data`` has ``wanted``, ``running``, ``starting``."""
+WORKER_ENDED = "worker-ended"
+"""A worker ended that nobody asked to end; ``data`` has ``worker``, ``code``, ``log_tail``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of a cluster's history.
+
+    Parameters
+    ----------
+    kind : str
+        One of the kinds above.
+    message : str
+        A sentence for the user.
+    data : mapping
+        What programs read.
+    """
+
+    kind: str
+    message: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event as the store keeps it: numbered over all clusters, ascending, never reused."""
+
+    id: int
+    at: float
+    cluster: str
+    owner: str
+    event: Event

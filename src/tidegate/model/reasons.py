@@ -1,0 +1,39 @@
+"""Every reason for which a cluster or a worker ends without its owner asking, with the sentence for the user.
+
+The codes are promises: programs may match on them, and the reference page lists them from here.
+"""
+
+from __future__ import annotations
+
+from tidegate.model.cluster import Reason
+
+SCHEDULER_EXITED = "scheduler-exited"
+SCHEDULER_LOST = "scheduler-lost"
+START_TIMEOUT = "start-timeout"
+LAUNCH_FAILED = "launch-failed"
+CANNOT_START = "cannot-start"
+EXITED = "exited"
+KILLED = "killed"
+OUT_OF_MEMORY = "out-of-memory"
+LOST = "lost"
+
+SENTENCES = {
+    SCHEDULER_EXITED: "The scheduler ended by itself: {why}",
+    SCHEDULER_LOST: "The scheduler is gone and left no trace; the machine may have been restarted",
+    START_TIMEOUT: "The scheduler did not report within {seconds:g} s of its launch",
+    LAUNCH_FAILED: "The cluster could not be launched: {why}",
+    CANNOT_START: "The worker could not be started: {why}",
+    EXITED: "The worker ended by itself: {why}",
+    KILLED: "The worker was killed: {why}",
+    OUT_OF_MEMORY: "The worker used more memory than its limit: {why}",
+    LOST: "The worker is gone and left no trace",
+}
+
+
+def reason(code: str, *, detail: str = "", log_tail: str = "", **values: object) -> Reason:
+    """Build the reason for ``code``, its sentence filled with ``values``.
+
+    >>> reason(START_TIMEOUT, seconds=60).message
+    'The scheduler did not report within 60 s of its launch'
+    """
+    return Reason(code=code, message=SENTENCES[code].format(**values), detail=detail, log_tail=log_tail)

@@ -1,0 +1,1 @@
+"""The only durable truth: records, credentials (sealed), tokens (hashed), events."""

@@ -1,0 +1,128 @@
+"""The protocol of the store, read first.
+
+* A cluster is saved whole, and only over the revision that it was made from: ``save`` raises ``StaleRecord`` when
+  someone else was quicker, and the caller loads again and thinks again.
+* What belongs together is one transaction: a cluster with its credentials and first event; a change with its events.
+* Secrets are sealed before they reach a table (``store/sealing.py``); tokens are stored as hashes only.
+* Every read returns values of ``model``: no row, session or query leaves this folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidegate.model.cluster import Cluster, ClusterState
+from tidegate.model.event import Event, RecordedEvent
+from tidegate.model.principal import Principal
+
+
+class StaleRecord(Exception):
+    """The record has changed since it was loaded."""
+
+
+class AlreadyExists(Exception):
+    """There is a record under this name or key."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """The secrets of one cluster; they die with it. Everything is PEM or text; ``repr`` shows nothing.
+
+    ``ca_key`` signs further leaves; ``agent_token`` is what the agent reports with; ``dashboard_secret`` is what the
+    scheduler's and workers' own HTTP servers demand in a header.
+    """
+
+    ca_cert: str
+    ca_key: str
+    client_cert: str
+    client_key: str
+    scheduler_cert: str
+    scheduler_key: str
+    worker_cert: str
+    worker_key: str
+    agent_token: str
+    dashboard_secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A personal credential, as the store keeps it: the secret itself is stored as its hash only."""
+
+    id: str
+    principal: Principal
+    label: str
+    created_at: float
+    expires_at: float | None = None
+
+
+class Store(Protocol):
+    """What the rest of the server asks of the database."""
+
+    async def start(self) -> None:
+        """Open the database, bring its schema up to date, and check that this version can read it."""
+
+    async def close(self) -> None:
+        """Close it."""
+
+    async def insert(
+        self, cluster: Cluster, credentials: Credentials, events: Sequence[Event], *, key: str | None = None
+    ) -> Cluster:
+        """Record a new cluster. With ``key`` (the request's idempotency key, unique per owner) a second insert of the
+        same owner returns the first cluster, and changes nothing.
+        """
+
+    async def load(self, name: str) -> Cluster | None:
+        """Return the record, or None."""
+
+    async def save(self, cluster: Cluster, events: Sequence[Event] = ()) -> Cluster:
+        """Record a changed cluster made from the record of the same ``revision``; return it with the next one.
+
+        Raises
+        ------
+        StaleRecord
+            When the record is no longer at that revision, or gone.
+        """
+
+    async def find(
+        self,
+        *,
+        owner: str | None = None,
+        states: Collection[ClusterState] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 100,
+    ) -> list[Cluster]:
+        """Return clusters, newest first (by ``created_at``, ``name``), at most ``limit``; ``before`` pages on."""
+
+    async def active(self) -> list[Cluster]:
+        """Return every cluster that has not ended."""
+
+    async def credentials(self, name: str) -> Credentials | None:
+        """Return the unsealed secrets of a cluster, or None (also after its end: they die with it)."""
+
+    async def find_by_agent_token(self, token: str) -> str | None:
+        """Return the name of the cluster whose agent bears this token, or None."""
+
+    async def events(
+        self, *, owner: str | None = None, cluster: str | None = None, after: int = 0, limit: int = 500
+    ) -> list[RecordedEvent]:
+        """Return recorded events in order, those with ``id > after``."""
+
+    async def last_event_id(self) -> int:
+        """Return the id of the newest event, 0 if there is none."""
+
+    async def prune(self, before: float) -> list[str]:
+        """Delete clusters that ended before that time, with their events; return their names."""
+
+    async def add_token(self, token: Token, secret: str) -> None:
+        """Record a token under the hash of its secret."""
+
+    async def find_token(self, secret: str) -> Token | None:
+        """Return the token that this secret belongs to, expired or not, or None."""
+
+    async def list_tokens(self, principal: str) -> list[Token]:
+        """Return the tokens of one principal, newest first."""
+
+    async def remove_token(self, token_id: str) -> bool:
+        """Delete a token; return whether it was there."""

@@ -1,0 +1,64 @@
+"""What control and a proxy process say to each other over the proxy's Unix socket.
+
+One JSON object a line. Control asks, with an ``id``; the proxy answers with the same ``id`` and ``"ok": true``, or
+``"ok": false`` and ``error``. Every operation may be repeated.
+
+==============  ====================================================================================================
+``op``          meaning
+==============  ====================================================================================================
+``replace``     ``routes``: the whole table; what is not in it is withdrawn
+``put``         ``route``: one route, new or changed
+``delete``      ``name``: withdraw one route, and cut its connections
+``status``      answers ``pid``, ``version``, ``address``, ``connections`` (per cluster name)
+``listener``    hands over a duplicate of the listening socket (SCM_RIGHTS beside the answer)
+``drain``       stop when the last cluster connection is gone; until then go on serving
+==============  ====================================================================================================
+
+Unasked, the proxy sends ``{"event": "connections", "counts": {name: n, ...}}`` to every connected control: when one is
+connected and whenever the counts change, at most once a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+LINE_LIMIT = 64 * 2**20
+"""Bytes of one line: a full table of ten thousand routes is about 20 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way to one cluster.
+
+    Parameters
+    ----------
+    name : str
+        The cluster.
+    host : str
+        Where its scheduler listens, from the backend; the proxies dial no other.
+    port : int
+        Port of its TLS comm, from the agent.
+    dashboard_port : int or None
+        Port of its dashboard (HTTPS with the scheduler's leaf), from the agent.
+    dashboard_secret : str
+        What the dashboard demands in ``names.DASHBOARD_HEADER``, and what tickets are signed with.
+    ca : str
+        PEM of the cluster's authority: the only one that the proxy accepts the dashboard's certificate from.
+    """
+
+    name: str
+    host: str
+    port: int
+    dashboard_port: int | None
+    dashboard_secret: str = field(repr=False)
+    ca: str = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Route:
+        """Build a route from its JSON form."""
+        return cls(**data)
