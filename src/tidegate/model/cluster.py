@@ -143,7 +143,7 @@ class WorkerGroup:
     launched : int
         How many workers were ever named in this group: the next name counts on from here.
     failures : int
-        Workers that ended without ever reaching the scheduler, since the last one that did.
+        How often workers ended that nobody asked to end, since the group was last whole for a while.
     retry_at : float
         Until when no replacement is started, after failures.
     trouble : Reason or None

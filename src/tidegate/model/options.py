@@ -41,6 +41,9 @@ MEMORY_UNITS = {
 TEXT_LIMIT = 4096
 """Characters of a string value: an image name or a path fits many times over, a mistake does not."""
 
+UNKNOWN_SHOWN = 5
+"""How many unknown names an error repeats: a mistake has one or two, a hostile body a million."""
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -110,7 +113,10 @@ class Option:
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -196,8 +202,8 @@ class OptionSet:
         known = {o.name: o for o in self.options}
         unknown = sorted(str(name) for name in given if name not in known)
         if unknown:
+            shown = [_cut(name) for name in unknown[:UNKNOWN_SHOWN]]
             raise Invalid(
-                f"Unknown fields {unknown!r}: this gateway offers {', '.join(known) or 'no options'}",
-                field=unknown[0],
+                f"Unknown fields {shown!r}: this gateway offers {', '.join(known) or 'no options'}", field=shown[0]
             )
         return {name: o.check(given[name]) if name in given else o.default for name, o in known.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,14 +39,21 @@ def resolve(options: OptionSet, given: Mapping[str, Any]) -> tuple[dict[str, Any
     rest = dict(values)
     fields: dict[str, Any] = {}
     if "worker_cores" in rest:
-        fields["worker_cores"] = float(rest.pop("worker_cores"))
+        fields["worker_cores"] = _positive("worker_cores", float(rest.pop("worker_cores")))
     if "worker_memory" in rest:
         factor = MEMORY_UNITS[by_name["worker_memory"].unit or "GiB"]
-        fields["worker_memory"] = int(rest.pop("worker_memory") * factor)
+        fields["worker_memory"] = int(_positive("worker_memory", rest.pop("worker_memory") * factor))
     for name in ("environment", "image"):
         if name in rest:
             fields[name] = str(rest.pop(name))
     return values, ClusterSpec(**fields, extra=rest)
+
+
+def _positive(name: str, amount: float) -> float:
+    # The administrator may have declared no bounds; something that can run it takes all the same.
+    if not 0 < amount < math.inf or (name == "worker_memory" and amount < 1):
+        raise Invalid(f"cannot set {name} to {_show(amount)}: it must be above 0, and finite", field=name)
+    return amount
 
 
 def check_count(value: Any) -> int:

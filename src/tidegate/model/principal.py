@@ -25,3 +25,14 @@ class Principal:
     groups: frozenset[str] = field(default_factory=frozenset)
     admin: bool = False
     method: str = "token"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A personal credential, as it is kept: of the secret itself only a hash is stored."""
+
+    id: str
+    principal: Principal
+    label: str
+    created_at: float
+    expires_at: float | None = None

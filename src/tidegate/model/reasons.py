@@ -30,6 +30,10 @@ SENTENCES = {
 }
 
 
+WORKER_CODES = frozenset({CANNOT_START, EXITED, KILLED, OUT_OF_MEMORY, LOST})
+"""The codes that a backend may give for the end of a worker."""
+
+
 def reason(code: str, *, detail: str = "", log_tail: str = "", **values: object) -> Reason:
     """Build the reason for ``code``, its sentence filled with ``values``.
 
@@ -37,3 +41,8 @@ def reason(code: str, *, detail: str = "", log_tail: str = "", **values: object)
     'The scheduler did not report within 60 s of its launch'
     """
     return Reason(code=code, message=SENTENCES[code].format(**values), detail=detail, log_tail=log_tail)
+
+
+def to_data(reason: Reason) -> dict[str, str]:
+    """Return what programs read of a reason, for the data of an event."""
+    return {"code": reason.code, "log_tail": reason.log_tail}

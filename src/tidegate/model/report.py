@@ -6,12 +6,12 @@ held against the bounds of the record before it counts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from tidegate.model.cluster import Cluster, SchedulerFacts, Target, WorkerState
+from tidegate.model.cluster import Cluster, ClusterState, SchedulerFacts, Target, Worker, WorkerState
 from tidegate.model.event import Event
-from tidegate.model.lifecycle import worker_counts, workers_event
+from tidegate.model.workers import worker_counts, workers_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +52,29 @@ def absorb(cluster: Cluster, report: Report, now: float) -> tuple[Cluster, tuple
     """Return the record after ``report``, and the events that follow. A report of another attempt changes nothing."""
     if report.facts.attempt != cluster.attempt or cluster.target is Target.STOPPED:
         return cluster, ()
-    before = worker_counts(cluster)
-    after = cluster if cluster.scheduler == report.facts else replace(cluster, scheduler=report.facts)
-    for worker in cluster.workers:
-        if worker.name in report.retired and worker.state.active:
-            after = after.with_workers(replace(worker, state=WorkerState.STOPPING))
-        elif worker.name in report.workers and worker.state in (WorkerState.REQUESTED, WorkerState.STARTING):
-            after = after.with_workers(replace(worker, state=WorkerState.RUNNING))
+    after = cluster
+    if cluster.state is not ClusterState.RUNNING and cluster.scheduler != report.facts:
+        # Once the way is open the addresses stand: a scheduler does not move, and the proxies are not told again.
+        after = replace(after, scheduler=report.facts)
+    after = after.with_workers(*_moved_workers(cluster, report, now))
     for group in cluster.groups:
         if group.adaptive is not None and group.name in report.demand:
             upper = min(group.adaptive.maximum, cluster.spec.max_workers)
             wanted = max(group.adaptive.minimum, min(report.demand[group.name], upper))
             after = after.with_group(replace(after.group(group.name), wanted=wanted))
-    changed = worker_counts(after) != before
+    changed = worker_counts(after) != worker_counts(cluster)
     return after, (workers_event(after),) if changed else ()
+
+
+def _moved_workers(cluster: Cluster, report: Report, now: float) -> Iterator[Worker]:
+    for worker in cluster.workers:
+        if not worker.state.active:
+            continue
+        if worker.name in report.retired:
+            yield replace(worker, state=WorkerState.STOPPING, changed_at=now)
+        elif worker.name in report.workers and worker.state is not WorkerState.RUNNING:
+            # The time matters: the start may have come after a look that the backend is still busy with.
+            yield replace(worker, state=WorkerState.RUNNING, changed_at=now)
 
 
 def wanted_of(cluster: Cluster | None, attempt: int) -> Wanted:

@@ -14,8 +14,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tidegate.model.cluster import Cluster, ClusterState
+from tidegate.model.errors import TidegateError
 from tidegate.model.event import Event, RecordedEvent
-from tidegate.model.principal import Principal
+from tidegate.model.principal import Token as Token
+
+
+class StoreUnusable(TidegateError):
+    """The store cannot be opened as it is; the message tells the operator what to do. Only ``start`` raises it."""
+
+    code = "store-unusable"
 
 
 class StaleRecord(Exception):
@@ -46,22 +53,17 @@ class Credentials:
     dashboard_secret: str
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A personal credential, as the store keeps it: the secret itself is stored as its hash only."""
-
-    id: str
-    principal: Principal
-    label: str
-    created_at: float
-    expires_at: float | None = None
-
-
 class Store(Protocol):
     """What the rest of the server asks of the database."""
 
     async def start(self) -> None:
-        """Open the database, bring its schema up to date, and check that this version can read it."""
+        """Open the database, bring its schema up to date, and check that this version can read it.
+
+        Raises
+        ------
+        StoreUnusable
+            With what the operator has to do, when it cannot be used as it is.
+        """
 
     async def close(self) -> None:
         """Close it."""

@@ -9,9 +9,11 @@ One JSON object a line. Control asks, with an ``id``; the proxy answers with the
 ``replace``     ``routes``: the whole table; what is not in it is withdrawn
 ``put``         ``route``: one route, new or changed
 ``delete``      ``name``: withdraw one route, and cut its connections
-``status``      answers ``pid``, ``version``, ``address``, ``connections`` (per cluster name)
+``status``      answers ``pid``, ``version``, ``address``, ``connections`` (per cluster name), ``mark`` (a word from the
+                settings that it was started with), ``accepting``, ``draining`` and ``routes`` (how many)
 ``listener``    hands over a duplicate of the listening socket (SCM_RIGHTS beside the answer)
-``drain``       stop when the last cluster connection is gone; until then go on serving
+``drain``       stop when the last cluster connection is gone; until then go on serving. With ``"accept": false`` new
+                connections are left to other processes with the same listener
 ==============  ====================================================================================================
 
 Unasked, the proxy sends ``{"event": "connections", "counts": {name: n, ...}}`` to every connected control: when one is

@@ -1,0 +1,95 @@
+"""The whole API on one screen: method, path, who may call it, and what answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from tidegate.api import about, agents, clusters, events, internal, options, v1
+from tidegate.api.access import GuardedRoute, Rule, agent, anyone, user
+from tidegate.api.access import internal as own_process
+from tidegate.wire.names import AGENT_PATH
+from tidegate.wire.v2 import ClusterBody, ErrorBody, Health
+
+_CLUSTER_1 = "/api/v1/clusters/{name}"
+_CLUSTERS = "/api/v2/clusters"
+_CLUSTER = "/api/v2/clusters/{name}"
+
+_STOPS = {202: ClusterBody, 204: None}
+
+
+def api_routes() -> list[GuardedRoute]:
+    """Return every route of the API."""
+    return [
+        # dask-gateway's protocol. The slashes at the end are part of it.
+        _plain("GET", "/api/version", anyone, v1.version),
+        _plain("GET", "/api/health", anyone, about.health),
+        _plain("GET", "/api/v1/options", user, v1.list_options),
+        _plain("GET", "/api/v1/clusters/", user, v1.list_clusters),
+        _plain("POST", "/api/v1/clusters/", user, v1.create_cluster),
+        _plain("GET", _CLUSTER_1, user, v1.show_cluster),
+        _plain("DELETE", _CLUSTER_1, user, v1.stop_cluster),
+        _plain("POST", _CLUSTER_1 + "/scale", user, v1.scale_cluster),
+        _plain("POST", _CLUSTER_1 + "/adapt", user, v1.adapt_cluster),
+        # Our own.
+        _open("GET", "/api/v2/health", anyone, about.health, answers={200: Health, 503: Health}),
+        _open("GET", "/api/v2/version", anyone, about.version),
+        _plain("GET", "/api/v2/openapi.json", anyone, about.openapi),
+        _open("GET", "/api/v2/whoami", user, about.whoami),
+        _open("GET", "/api/v2/options", user, options.list_options),
+        _open("POST", _CLUSTERS, user, clusters.create_cluster, 409, status_code=201),
+        _open("GET", _CLUSTERS, user, clusters.list_clusters),
+        _open("GET", _CLUSTER, user, clusters.show_cluster, 404),
+        _open("PATCH", _CLUSTER, user, clusters.patch_cluster, 404, 409),
+        _open("DELETE", _CLUSTER, user, clusters.stop_cluster, 404, status_code=202, answers=_STOPS),
+        _open("GET", _CLUSTER + "/credentials", user, clusters.show_credentials, 404, 409),
+        _open("GET", _CLUSTER + "/logs", user, clusters.show_logs, 404),
+        _stream(_CLUSTER + "/events", events.follow_cluster, 404),
+        _stream("/api/v2/events", events.follow_all),
+        # What runs in the clusters.
+        _plain("POST", AGENT_PATH + "/report", agent, agents.report),
+        _plain("GET", AGENT_PATH + "/wanted", agent, agents.wanted),
+        # The gateway's own processes, over the Unix socket.
+        _plain("POST", "/internal/dashboard-access", own_process, internal.dashboard_access),
+    ]
+
+
+def _plain(method: str, path: str, rule: Rule, handler: Callable[..., Any]) -> GuardedRoute:
+    return GuardedRoute(method, path, rule, handler, include_in_schema=False)
+
+
+def _open(
+    method: str,
+    path: str,
+    rule: Rule,
+    handler: Callable[..., Any],
+    *errors: int,
+    answers: Mapping[int, type[BaseModel] | None] = {},
+    **settings: Any,
+) -> GuardedRoute:
+    """Return a route that is described: ``answers`` are those that the handler's type does not tell, None if empty."""
+    described = _errors(rule, errors)
+    described |= {status: {"model": model} if model else {} for status, model in answers.items()}
+    summary = _summary(handler)
+    return GuardedRoute(method, path, rule, handler, summary=summary, responses=described, **settings)
+
+
+def _stream(path: str, handler: Callable[..., Any], *errors: int) -> GuardedRoute:
+    """Return a route that answers with server-sent events (each carries an ``EventBody``), or that there are none."""
+    content = {"text/event-stream": {"schema": {"type": "string"}}}
+    described = {**_errors(user, errors), 200: {"content": content}, 204: {}}
+    # A response class without a media type: FastAPI would describe the errors as events too.
+    settings: dict[str, Any] = {"response_class": Response, "summary": _summary(handler)}
+    return GuardedRoute("GET", path, user, handler, responses=described, **settings)
+
+
+def _errors(rule: Rule, errors: tuple[int, ...]) -> dict[int | str, dict[str, Any]]:
+    wrong: tuple[int | str, ...] = (*((401,) if rule is user else ()), *errors, "4XX", "5XX")
+    return {status: {"model": ErrorBody} for status in wrong}
+
+
+def _summary(handler: Callable[..., Any]) -> str:
+    return handler.__name__.replace("_", " ").capitalize()

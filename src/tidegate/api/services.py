@@ -1,0 +1,63 @@
+"""What the handlers work with: handed to ``create_app``, reachable from every request, and nothing global."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from starlette.requests import HTTPConnection
+
+from tidegate.authn.base import Authenticator
+from tidegate.authn.codes import LoginCodes
+from tidegate.authn.sessions import Sessions
+from tidegate.control.agents import Agents
+from tidegate.control.clusters import Clusters
+from tidegate.store.base import Store
+
+VERSION = version("tidegate")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The services under the API and the console.
+
+    Parameters
+    ----------
+    clusters : Clusters
+        What users can ask.
+    agents : Agents
+        What the agents in the schedulers can say and ask.
+    store : Store
+        For the health check and the tickets of dashboards.
+    authenticators : sequence of Authenticator
+        Asked in this order; the first that knows the caller decides.
+    sessions : Sessions
+        Of browsers.
+    codes : LoginCodes
+        One-time links into the console.
+    clock : callable
+        Returns the time in seconds since the epoch.
+    proxy_address : str or None
+        ``host:port`` where clients reach schedulers, when that is not where they reach the API.
+    dashboard_host : str or None
+        Pattern of the host name of a cluster's dashboard, with ``{name}`` in it; None where dashboards live below the
+        gateway's own address and only their owner sees them.
+    """
+
+    clusters: Clusters
+    agents: Agents
+    store: Store
+    authenticators: Sequence[Authenticator]
+    sessions: Sessions
+    codes: LoginCodes
+    clock: Callable[[], float] = time.time
+    proxy_address: str | None = None
+    dashboard_host: str | None = "{name}.localhost"
+
+
+def services_of(request: HTTPConnection) -> Services:
+    """Return the services of the application that serves this request."""
+    services: Services = request.app.state.services
+    return services

@@ -1,0 +1,114 @@
+"""The dask-gateway protocol, version 1: a thin translation for the unmodified official client.
+
+It differs from dask-gateway in three things, on purpose. What is not yours does not exist (404, and ``DELETE`` is 204
+without effect), where dask-gateway says 403. A client that waits for a cluster that failed is told why, as an error:
+of a report that says FAILED it would print fixed words. And errors that this client cannot show (it keeps the words of
+404, 409, 422 and 500 only) come under a status that it can show; ``api/app.py`` does that.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tidegate.api.access import caller
+from tidegate.api.body import read_object
+from tidegate.api.services import VERSION, services_of
+from tidegate.model.cluster import Cluster, ClusterState, Target
+from tidegate.model.errors import Conflict, Invalid, NotVisible
+from tidegate.wire import v1
+
+WAIT_SECONDS = 20.0
+"""How long ``?wait`` is held, as in dask-gateway: shorter than the idle timeout of common reverse proxies."""
+
+LIST_LIMIT = 1000
+"""Clusters in a list, the newest: this protocol knows no pages."""
+
+
+async def version(request: Request) -> JSONResponse:
+    """Tell the version."""
+    return JSONResponse({"version": VERSION})
+
+
+async def list_options(request: Request) -> JSONResponse:
+    """List the options as the fields of the official client."""
+    options = services_of(request).clusters.options().options
+    return JSONResponse({"cluster_options": [v1.option_field(option) for option in options]})
+
+
+async def list_clusters(request: Request) -> JSONResponse:
+    """List the caller's clusters by name, without credentials; the active ones when no status is asked for."""
+    asked = v1.parse_statuses(request.query_params.get("status"))
+    states = frozenset[ClusterState]().union(*(v1.STATUSES[name] for name in asked))
+    if "STOPPING" in asked:
+        # One that is wanted away but not on its way yet is recorded under another state.
+        states |= {state for state in ClusterState if not state.ended}
+    found = await services_of(request).clusters.find(caller(request), states=states, limit=LIST_LIMIT)
+    reports = (v1.cluster_report(cluster) for cluster in found)
+    return JSONResponse({report["name"]: report for report in reports if report["status"] in asked})
+
+
+async def create_cluster(request: Request) -> JSONResponse:
+    """Create a cluster."""
+    options = (await read_object(request)).get("cluster_options") or {}
+    if not isinstance(options, dict):
+        raise Invalid("cannot create a cluster: cluster_options must be a JSON object", field="cluster_options")
+    cluster = await services_of(request).clusters.create(caller(request), options)
+    return JSONResponse({"name": cluster.name}, status_code=201)
+
+
+async def show_cluster(request: Request, name: str) -> JSONResponse:
+    """Report one cluster; with ``?wait`` as soon as it runs, or has failed, or the time is up."""
+    clusters = services_of(request).clusters
+    if v1.parse_wait(request.query_params.get("wait")):
+        cluster = await clusters.wait(caller(request), name, WAIT_SECONDS)
+        _raise_if_failed(cluster)
+    else:
+        cluster = await clusters.get(caller(request), name)
+    running = cluster.state is ClusterState.RUNNING
+    credentials = await clusters.client_credentials(caller(request), name) if running else None
+    return JSONResponse(v1.cluster_report(cluster, credentials))
+
+
+def _raise_if_failed(cluster: Cluster) -> None:
+    reason = cluster.reason
+    if reason is None or cluster.target is not Target.STOPPED:
+        return
+    what = "failed to start" if cluster.started_at is None else "has failed"
+    log = f"\n\nThe end of its log:\n{reason.log_tail}" if reason.log_tail else ""
+    raise Conflict(f"Cluster {cluster.name} {what}: {reason.message}{log}")
+
+
+async def stop_cluster(request: Request, name: str) -> Response:
+    """Stop a cluster; 204 as well where there is none, or it has ended, or it is not the caller's."""
+    with suppress(NotVisible):
+        await services_of(request).clusters.stop(caller(request), name)
+    return Response(status_code=204)
+
+
+async def scale_cluster(request: Request, name: str) -> JSONResponse:
+    """Set the number of workers by hand."""
+    count = (await read_object(request)).get("count")
+    _, note = await services_of(request).clusters.scale(caller(request), name, count)
+    return _answer(note)
+
+
+async def adapt_cluster(request: Request, name: str) -> JSONResponse:
+    """Let the load set the number of workers, within bounds; or no longer, when ``active`` is false."""
+    body = await read_object(request)
+    active = body.get("active", True)
+    if not isinstance(active, bool):
+        raise Invalid("cannot adapt: active must be true or false", field="active")
+    _, note = await services_of(request).clusters.adapt(
+        caller(request), name, body.get("minimum"), body.get("maximum"), active=active
+    )
+    return _answer(note)
+
+
+def _answer(note: str | None) -> JSONResponse:
+    # The client shows ``msg`` as a warning when ``ok`` is false; what fits the limit was done all the same.
+    body: dict[str, Any] = {"ok": note is None, "msg": note}
+    return JSONResponse(body)

@@ -1,0 +1,69 @@
+"""Browser sessions: a signed cookie that says who logged in, and until when that holds.
+
+Nothing is kept on the server: any control process that has the key can read a session, also after a restart. The price
+is that a session cannot be called back before it expires, so it lives for a working day and no longer.
+
+A browser sends cookies by itself, also when a foreign page makes it send a request. So a session alone is never enough
+to change something: ``api/access.py`` demands that the request comes from a page of this gateway.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable
+
+from tidegate.model.principal import Principal
+
+SESSION_SECONDS = 12 * 3600.0
+"""A working day: whoever logs in in the morning is not asked again before the evening."""
+
+
+class Sessions:
+    """Makes and reads session cookies.
+
+    Parameters
+    ----------
+    key : bytes
+        A secret that all control processes of this gateway share, at least 32 bytes.
+    clock : callable
+        Returns the time in seconds since the epoch.
+    """
+
+    def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
+        self._key = hmac.digest(key, b"tidegate console session", hashlib.sha256)
+        self._clock = clock
+        # Cookies do not know ports: two gateways on one host must not overwrite each other's.
+        self._mark = hmac.digest(self._key, b"name", hashlib.sha256).hex()[:8]
+
+    def cookie_name(self, scheme: str, prefix: str) -> str:
+        """Return the cookie's name; its first part makes browsers enforce what we ask (RFC 6265bis, 4.1.3).
+
+        ``__Host-`` binds it to this host and demands ``Path=/``. Under a path prefix other services live on the same
+        host, and must not be sent our cookie: there it is ``__Secure-`` with the prefix as its path.
+        """
+        start = "" if scheme != "https" else "__Secure-" if prefix else "__Host-"
+        return f"{start}tidegate-{self._mark}"
+
+    def seal(self, principal: Principal) -> str:
+        """Return the cookie's value for a session of ``principal`` that begins now."""
+        until = self._clock() + SESSION_SECONDS
+        content = json.dumps([principal.name, sorted(principal.groups), principal.admin, until], separators=(",", ":"))
+        body = base64.urlsafe_b64encode(content.encode()).decode()
+        return f"{body}.{self._sign(body)}"
+
+    def read(self, value: str | None) -> Principal | None:
+        """Return whose session this is, or None when it is forged, expired or no session at all."""
+        body, _, signature = (value or "").partition(".")
+        if not hmac.compare_digest(self._sign(body).encode(), signature.encode("utf-8", "replace")):
+            return None
+        name, groups, admin, until = json.loads(base64.urlsafe_b64decode(body))
+        if until <= self._clock():
+            return None
+        return Principal(name, frozenset(groups), admin, method="session")
+
+    def _sign(self, body: str) -> str:
+        return hmac.digest(self._key, body.encode("utf-8", "replace"), hashlib.sha256).hex()

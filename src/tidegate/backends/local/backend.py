@@ -1,0 +1,305 @@
+"""Clusters on the gateway's own machine: one keeper per cluster, and files that say what became of it.
+
+How to think about it
+---------------------
+The keeper (``keeper/``) does the work and outlives us; this side only starts it, tells it what is wanted, and reads
+what it wrote. Nothing is remembered here but where reading stopped, so any number of gateways, one after the other or
+by mistake at once, see and do the same.
+
+A look never depends on a keeper that answers: what happened stands in a file, and whether a keeper lives is a question
+to the kernel. A keeper that does not obey is killed; then, and whenever there is none, we end what bears the
+cluster's mark ourselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tidegate.backends import commands
+from tidegate.backends.base import Launch, Log
+from tidegate.backends.local import environments
+from tidegate.backends.local.folder import WORKER_NAME, ClusterFolder, Status, folders
+from tidegate.backends.local.keeper import processes
+from tidegate.backends.local.keeper.journal import EXITED, SCHEDULER, Journal
+from tidegate.backends.local.launcher import HOST, Launcher
+from tidegate.backends.local.settings import LocalSettings
+from tidegate.backends.local.talk import NoAnswer, Watches, request
+from tidegate.model.cluster import ClusterSpec
+from tidegate.model.errors import BackendFailed, Invalid
+from tidegate.model.observation import ProcessSeen, ProcessState, Seen
+from tidegate.model.options import Option
+from tidegate.model.policy import Capacity
+
+ANSWER_TIMEOUT = 10.0
+"""Seconds in which a keeper accepts a request. Its loop has little to do; a fork holds it up for milliseconds."""
+
+STOP_TIMEOUT = 2.0
+"""Seconds in which a keeper begins to stop; one that does not is killed."""
+
+SWEEP_TIMEOUT = 10.0
+"""Seconds in which what is killed is gone."""
+
+TAIL_LINES = 30
+"""Lines of the log that go with a failure: a traceback of the usual depth."""
+
+KEEPER_KILLED = "its keeper was killed, and it with it"
+
+
+class LocalBackend:
+    """Runs clusters as processes of this machine and this user.
+
+    Parameters
+    ----------
+    data_dir : Path
+        The gateway's data folder; clusters lie in ``clusters/`` below it.
+    clock : callable
+        Returns the time in seconds since the epoch.
+    settings : mapping or LocalSettings
+        What the configuration says beside ``name: local``.
+    """
+
+    Settings = LocalSettings
+
+    def __init__(
+        self,
+        data_dir: Path,
+        clock: Callable[[], float] = time.time,
+        settings: Mapping[str, Any] | LocalSettings | None = None,
+    ) -> None:
+        self._root = Path(data_dir).absolute() / "clusters"
+        self._clock = clock
+        self._settings = LocalSettings.model_validate(settings or {})
+        self._launcher = Launcher(self._root, self._settings)
+        self._watches = Watches()
+        self._folders: dict[str, ClusterFolder] = {}
+
+    async def start(self) -> None:
+        """Make the folder of all clusters, and listen to the keepers that are there."""
+        await asyncio.to_thread(self._launcher.prepare)
+        self._follow(folder.name for folder in folders(self._root))
+
+    async def close(self) -> None:
+        """Stop listening. Clusters go on."""
+        await self._watches.close()
+
+    # -- what may be asked ---------------------------------------------------------------------------------------------
+
+    def options(self) -> Sequence[Option]:
+        """Return cores, memory and the environment."""
+        return environments.options(self._settings)
+
+    def prepare(self, spec: ClusterSpec, hints: Mapping[str, str]) -> ClusterSpec:
+        """Return ``spec`` with its environment resolved to the path of a Python."""
+        return environments.resolve(self._settings, spec, hints)
+
+    def capacity(self, spec: ClusterSpec) -> Capacity:
+        """Return how many such workers this machine can take."""
+        return environments.capacity(self._settings, spec)
+
+    # -- effects -------------------------------------------------------------------------------------------------------
+
+    async def launch(self, launch: Launch) -> None:
+        """Start the cluster's keeper, which forks the scheduler."""
+        folder = self._folder(launch.cluster)
+        before = folder.read_launch().get("attempt", launch.attempt)
+        if before > launch.attempt:
+            return
+        if before < launch.attempt:
+            await self.stop(launch.cluster)
+            await asyncio.to_thread(self._await_gone, folder)
+            folder.forget_attempt()
+        try:
+            await asyncio.to_thread(self._launcher.launch, folder, launch)
+        except OSError as error:
+            raise BackendFailed(
+                f"cannot launch the cluster {launch.cluster}: the gateway's machine refuses ({error.strerror})",
+                detail=f"{type(error).__name__}: {error}",
+            ) from error
+        self._follow([launch.cluster])
+        self._watches.tell(launch.cluster)
+
+    async def start_workers(self, launch: Launch, scheduler: str, names: Sequence[str]) -> None:
+        """Have the keeper start a nanny for each name that it does not know."""
+        if not names:
+            return
+        unfit = next((name for name in names if not WORKER_NAME.fullmatch(name)), None)
+        if unfit is not None:
+            raise Invalid(f"cannot name a worker {unfit!r}: use the name of its group, a dash and a number")
+        folder = self._folder(launch.cluster)
+        shape = {
+            "nthreads": commands.threads(launch.spec),
+            "memory_limit": launch.spec.worker_memory,
+            "host": HOST,
+            "preload": str(folder.secrets / commands.WORKER_GUARD),
+        }
+        body = {"op": "start_workers", "names": list(names), "scheduler": scheduler, "shape": shape}
+        try:
+            await request(folder.path, body, ANSWER_TIMEOUT)
+        except NoAnswer as error:
+            raise BackendFailed(
+                f"cannot start workers of the cluster {launch.cluster}: its scheduler's keeper does not answer",
+                detail=str(error),
+            ) from error
+
+    async def stop_workers(self, cluster: str, names: Sequence[str]) -> None:
+        """Have the keeper close these workers."""
+        folder = self._folder(cluster)
+        if folder.keeper() is None:
+            return
+        try:
+            await request(folder.path, {"op": "stop_workers", "names": list(names)}, ANSWER_TIMEOUT)
+        except NoAnswer as error:
+            if folder.keeper() is not None:
+                raise BackendFailed(
+                    f"cannot stop workers of the cluster {cluster}: its keeper does not answer", detail=str(error)
+                ) from error
+
+    async def stop(self, cluster: str) -> None:
+        """Have the keeper end everything; without one, or with one that does not obey, do it ourselves."""
+        folder = self._folder(cluster)
+        # Before there is a scheduler the keeper still imports, and does not listen.
+        if folder.keeper() is not None and SCHEDULER in folder.statuses():
+            try:
+                await request(folder.path, {"op": "stop"}, STOP_TIMEOUT)
+            except NoAnswer:
+                pass
+            else:
+                return
+        await asyncio.to_thread(self._end, folder)
+        self._watches.tell(cluster)
+
+    async def forget(self, cluster: str) -> None:
+        """Remove the cluster's folder."""
+        folder = self._folder(cluster)
+        if folder.keeper() is not None:
+            raise BackendFailed(f"cannot forget the cluster {cluster}: it still runs")
+        await asyncio.to_thread(self._remove, folder)
+        self._folders.pop(cluster, None)
+
+    # -- looks ---------------------------------------------------------------------------------------------------------
+
+    async def observe(self, clusters: Collection[str]) -> Mapping[str, Seen]:
+        """Read what the keepers wrote, and see which of them live."""
+        at = self._clock()
+        seen = await asyncio.to_thread(self._observe, at, [self._folder(name) for name in clusters])
+        self._follow(name for name, look in seen.items() if look.remains)
+        return seen
+
+    async def list_clusters(self) -> set[str]:
+        """Return the clusters whose secrets lie here, whose keeper lives, or whose mark a process bears."""
+        return await asyncio.to_thread(self._list)
+
+    async def logs(self, cluster: str, *, lines: int = 200) -> list[Log]:
+        """Return the last lines of each log."""
+        folder = self._folder(cluster)
+
+        def read() -> list[Log]:
+            return [Log(process, folder.log_tail(process, lines)) for process in folder.logged()]
+
+        return await asyncio.to_thread(read)
+
+    def changes(self) -> AsyncIterator[str]:
+        """Yield what the keepers tell, as they tell it."""
+        return self._watches.changes()
+
+    # -- how -----------------------------------------------------------------------------------------------------------
+
+    def _folder(self, cluster: str) -> ClusterFolder:
+        return self._folders.setdefault(cluster, ClusterFolder(self._root, cluster))
+
+    def _follow(self, clusters: Collection[str] | Any) -> None:
+        for name in clusters:
+            folder = self._folder(name)
+            if folder.keeper() is not None:
+                self._watches.follow(folder)
+
+    def _list(self) -> set[str]:
+        present = {f.name for f in folders(self._root) if f.secrets.exists() or f.keeper() is not None}
+        return present | (set(processes.marked(self._launcher.mark)) - {""})
+
+    def _observe(self, at: float, clusters: Sequence[ClusterFolder]) -> dict[str, Seen]:
+        seen: dict[str, Seen] = {}
+        dead: list[ClusterFolder] = []
+        for folder in clusters:
+            # First whether it lives, then what it wrote: what it wrote last is then not missed.
+            if folder.keeper() is None:
+                dead.append(folder)
+            else:
+                seen[folder.name] = self._look(at, folder, alive=True, remains=True)
+        marked = processes.marked(self._launcher.mark) if dead else {}
+        for folder in dead:
+            left = bool(marked.get(folder.name)) or bool(self._group_members(folder)) or folder.secrets.exists()
+            seen[folder.name] = self._look(at, folder, alive=False, remains=left)
+        return seen
+
+    def _look(self, at: float, folder: ClusterFolder, *, alive: bool, remains: bool) -> Seen:
+        statuses = folder.statuses()
+        scheduler = statuses.pop(SCHEDULER, None)
+        if scheduler is None and alive:
+            seen: ProcessSeen | None = ProcessSeen(ProcessState.RUNNING, host=HOST)
+        elif scheduler is None and not folder.launched:
+            seen = None
+        else:
+            seen = self._process(folder, scheduler or Status(SCHEDULER, "running"), alive=alive)
+        workers = {name: self._process(folder, status, alive=alive) for name, status in statuses.items()}
+        return Seen(at, seen, workers, remains)
+
+    @staticmethod
+    def _process(folder: ClusterFolder, status: Status, *, alive: bool) -> ProcessSeen:
+        if status.state != EXITED and alive:
+            return ProcessSeen(ProcessState.RUNNING, why=status.why, code=status.code, host=HOST)
+        if status.state != EXITED:
+            status = Status(status.process, EXITED, KEEPER_KILLED, "killed")
+        tail = "" if status.expected else folder.log_tail(status.process, TAIL_LINES)
+        return ProcessSeen(ProcessState.EXITED, status.why, status.code, HOST, tail, status.expected)
+
+    def _group_members(self, folder: ClusterFolder) -> set[int]:
+        group = folder.read_launch().get("group")
+        return processes.group_members(group) if group else set()
+
+    def _find(self, folder: ClusterFolder) -> set[int]:
+        return processes.marked(self._launcher.mark).get(folder.name, set()) | self._group_members(folder)
+
+    def _end(self, folder: ClusterFolder) -> None:
+        """End what is left of a cluster whose keeper is dead, or does not obey and is killed here."""
+        keeper = folder.keeper()
+        group = folder.read_launch().get("group")
+        if group:
+            processes.kill_group(group)
+        if keeper is not None:
+            processes.sweep(
+                lambda: processes.descendants(keeper) | {keeper} if folder.keeper() else set(), SWEEP_TIMEOUT
+            )
+        processes.sweep(lambda: self._find(folder), SWEEP_TIMEOUT)
+        if group:
+            processes.remove_group(group)
+        folder.remove_secrets()
+        if folder.path.exists():
+            self._write_ends(folder, asked=keeper is not None)
+
+    @staticmethod
+    def _remove(folder: ClusterFolder) -> None:
+        group = folder.read_launch().get("group")
+        if group:
+            processes.remove_group(group)
+        folder.remove()
+
+    @staticmethod
+    def _write_ends(folder: ClusterFolder, *, asked: bool) -> None:
+        """Write down the end of what no keeper wrote down: it was killed with its keeper, by us or before."""
+        journal = Journal(str(folder.status_file))
+        for status in folder.statuses().values():
+            if status.state != EXITED and asked:
+                journal.exited(status.process, code="exited", why="the cluster was stopped", expected=True)
+            elif status.state != EXITED:
+                journal.exited(status.process, code="killed", why=KEEPER_KILLED)
+
+    @staticmethod
+    def _await_gone(folder: ClusterFolder) -> None:
+        deadline = time.monotonic() + SWEEP_TIMEOUT
+        while folder.keeper() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)

@@ -1,0 +1,187 @@
+"""The keeper once the scheduler is forked: a loop that runs nannies and obeys requests, and then ends everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import threading
+import traceback
+from typing import Any
+
+import dask
+
+from .channel import Channel
+from .children import fork_on_main_thread
+from .journal import SCHEDULER, Journal
+from .processes import (
+    OutOfMemory,
+    descendants,
+    describe_end,
+    group_members,
+    leave_group,
+    marked,
+    sweep,
+    zombie_children,
+)
+from .workers import KeptWorker
+
+STOP_GRACE = 0.15
+"""Seconds that workers get to tear down their plugins when the whole cluster stops. Their results are lost anyway, and
+a person waits."""
+
+SWEEP_TIMEOUT = 10.0
+"""Seconds in which everything must have died of SIGKILL; longer only takes what hangs in the kernel."""
+
+REAP_DELAY = 2.0
+"""Seconds for which an ended child must stay unclaimed to count as an orphan that nobody else here waits for."""
+
+
+def run(settings: dict[str, Any], listener: socket.socket, journal: Journal, scheduler: int) -> None:
+    """Keep the cluster until it is stopped or its scheduler ends. Does not return."""
+    dask.config.set({"distributed.worker.multiprocessing-method": "fork"})
+    keeper = Keeper(settings, listener, journal, scheduler)
+    try:
+        asyncio.run(keeper.live())
+    except BaseException as error:
+        traceback.print_exc()
+        keeper.finish(f"its keeper failed ({type(error).__name__}: {error})")
+
+
+class Keeper:
+    """The processes of one cluster on this machine."""
+
+    def __init__(self, settings: dict[str, Any], listener: socket.socket, journal: Journal, scheduler: int) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._scheduler = scheduler
+        self._out_of_memory = OutOfMemory()
+        self._channel = Channel(listener, {os.getuid(), *settings["users"]}, self._handle)
+        self._workers: dict[str, KeptWorker] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._unclaimed: set[int] = set()
+        self._reaping = False
+        self._why_end = ""
+        self._asked = False
+
+    async def live(self) -> None:
+        """Run until the end has a reason, then end."""
+        self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+        self._journal.on_change = self._channel.changed
+        fork_on_main_thread(lambda fork: self._loop.call_soon_threadsafe(fork))
+        self._loop.add_signal_handler(signal.SIGTERM, self._end, "its keeper was told to end (SIGTERM)")
+        self._loop.add_signal_handler(signal.SIGCHLD, self._reap_later)
+        threading.Thread(target=self._wait_for_scheduler, name="scheduler", daemon=True).start()
+        self._server = await self._channel.serve()
+        await self._ending.wait()
+        if self._asked and self._workers:
+            closing = [asyncio.ensure_future(worker.close(STOP_GRACE)) for worker in self._workers.values()]
+            await asyncio.wait(closing, timeout=STOP_GRACE)
+        # The loop ends here, with this coroutine: nothing may start any more.
+        self.finish()
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def _handle(self, request: dict[str, Any]) -> None:
+        op = request["op"]
+        if op == "start_workers":
+            self._start_workers(request["names"], request["scheduler"], request["shape"])
+        elif op == "stop_workers":
+            self._stop_workers(request["names"])
+        elif op == "stop":
+            self._asked = True
+            self._end("the cluster was stopped")
+        else:
+            raise ValueError(f"there is no op {op!r}")
+
+    def _start_workers(self, names: list[str], scheduler: str, shape: dict[str, Any]) -> None:
+        if self._ending.is_set():
+            return
+        for name in names:
+            # A name is never used again, so what has ended stays ended.
+            if name not in self._workers:
+                self._workers[name] = KeptWorker(
+                    name,
+                    scheduler,
+                    shape,
+                    folder=self._settings["folder"],
+                    scratch=self._settings["scratch"],
+                    journal=self._journal,
+                )
+                self._workers[name].start()
+
+    def _stop_workers(self, names: list[str]) -> None:
+        for name in names:
+            worker = self._workers.get(name)
+            if worker is not None and not worker.ended:
+                task = self._loop.create_task(worker.close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+    # -- ends ----------------------------------------------------------------------------------------------------------
+
+    def _wait_for_scheduler(self) -> None:
+        _, status = os.waitpid(self._scheduler, 0)
+        with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
+            self._loop.call_soon_threadsafe(self._scheduler_ended, os.waitstatus_to_exitcode(status))
+
+    def _scheduler_ended(self, status: int) -> None:
+        if self._ending.is_set():
+            return
+        code, why = self._out_of_memory.explain(status) or describe_end(status)
+        self._journal.exited(SCHEDULER, code=code, why=why)
+        self._end("the scheduler ended")
+
+    def _end(self, why: str) -> None:
+        self._why_end = self._why_end or why
+        self._ending.set()
+
+    def finish(self, why: str = "") -> None:
+        """Kill all that is left, write down how it ended, remove what must not stay, and go."""
+        self._why_end = self._why_end or why
+        sweep(self._find_all, SWEEP_TIMEOUT)
+        for name, worker in self._workers.items():
+            if not worker.ended:
+                self._journal.exited(name, code="exited", why=self._why_end, expected=self._asked)
+        if self._why_end != "the scheduler ended":
+            self._journal.exited(SCHEDULER, code="exited", why=self._why_end, expected=self._asked)
+        shutil.rmtree(self._settings["scratch"], ignore_errors=True)
+        if self._asked:
+            shutil.rmtree(os.path.join(self._settings["folder"], "secrets"), ignore_errors=True)
+        if self._settings["group"]:
+            leave_group(self._settings["group"])
+        # No further: threads of nannies still wait for processes that are gone.
+        os._exit(0)
+
+    def _find_all(self) -> set[int]:
+        own = os.getpid()
+        found = descendants(own) | marked(self._settings["mark"]).get(self._settings["cluster"], set())
+        if self._settings["group"]:
+            found |= group_members(self._settings["group"])
+        return found - {own}
+
+    # -- orphans -------------------------------------------------------------------------------------------------------
+
+    def _reap_later(self) -> None:
+        if not self._reaping:
+            self._reaping = True
+            self._loop.call_later(REAP_DELAY, self._reap)
+
+    def _reap(self) -> None:
+        """Wait for children that we did not start: orphans whose parents have ended.
+
+        Those of the nannies are claimed within milliseconds by threads that wait for just them; taking their status
+        away would hide how a worker ended. So only what nobody has claimed between two looks is taken.
+        """
+        self._reaping = False
+        zombies = zombie_children(os.getpid())
+        for pid in zombies & self._unclaimed:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        self._unclaimed = zombies - self._unclaimed
+        if self._unclaimed:
+            self._reap_later()

@@ -1,0 +1,219 @@
+"""One worker as its keeper sees it: a stock ``Nanny``, how its processes ended, and when enough is enough."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import shutil
+import time
+from collections import deque
+from typing import Any
+
+import dask
+from distributed import Nanny, Worker
+from distributed.core import Status
+
+from .journal import Journal
+from .processes import OutOfMemory, describe_end, kill
+
+START_TIMEOUT = 60.0
+"""Seconds in which a worker must have reached the scheduler. A fork takes 0.1 s; a preload of the user's may install
+packages."""
+
+RESTARTS = 8
+"""How often within ``RESTART_WINDOW`` a nanny may replace its worker's process. More than the four deaths that one bad
+task causes before Dask gives it up (``distributed.scheduler.allowed-failures``)."""
+
+RESTART_WINDOW = 60.0
+"""Seconds, see ``RESTARTS``."""
+
+CLOSE_GRACE = 2.0
+"""Seconds in which a worker that is taken away may end by itself: time for its plugins' teardown."""
+
+
+class KeptNanny(Nanny):
+    """A stock nanny that tells how its worker's processes end."""
+
+    def __init__(self, kept: KeptWorker, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.kept = kept
+
+    def _on_worker_exit_sync(self, exitcode: int) -> None:
+        self.kept.process_ended(exitcode)
+        super()._on_worker_exit_sync(exitcode)
+
+
+class KeptWorker:
+    """A worker from its start to its end, which is written to the journal.
+
+    Parameters
+    ----------
+    name : str
+    scheduler : str
+        Address to connect to.
+    shape : dict
+        ``nthreads``, ``memory_limit`` (bytes), ``host`` to listen on, ``preload``.
+    folder : str
+        The cluster's folder: the log goes to ``logs/NAME.log``.
+    scratch : str
+        Where the worker's own folder is made, for spilling; removed when it has ended.
+    """
+
+    def __init__(
+        self, name: str, scheduler: str, shape: dict[str, Any], *, folder: str, scratch: str, journal: Journal
+    ) -> None:
+        self.name = name
+        self.expected = False
+        self.ended = False
+        self._scheduler = scheduler
+        self._shape = shape
+        self._scratch = os.path.join(scratch, name)
+        self._log = os.path.join(folder, "logs", f"{name}.log")
+        self._journal = journal
+        self._nanny: KeptNanny | None = None
+        self._deaths: deque[float] = deque(maxlen=RESTARTS + 1)
+        self._last_end: tuple[str, str] | None = None
+        self._gave_up = ""
+        self._over_memory = -1
+        self._out_of_memory = OutOfMemory()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Note that it runs, and begin."""
+        self._journal.running(self.name)
+        self._task = asyncio.get_running_loop().create_task(self._live())
+
+    async def close(self, grace: float = CLOSE_GRACE) -> None:
+        """Take it away: in peace where it can within ``grace`` seconds, else by force."""
+        self.expected = True
+        nanny, task = self._nanny, self._task
+        if nanny is not None and nanny.status == Status.running:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(nanny.close(timeout=grace, reason="asked-to-stop"), 2 * grace + 1)
+        self.kill()
+        if task is not None and not task.done():
+            # A nanny that is starting, or one that does not come to an end, even with its process killed.
+            with contextlib.suppress(asyncio.TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(task, 1.0)
+
+    def kill(self) -> None:
+        """End the worker's process at once."""
+        self.expected = True
+        pid = self._nanny.pid if self._nanny is not None else None
+        if pid:
+            kill(pid)
+
+    def process_ended(self, status: int) -> None:
+        """Note how a process of this worker ended, of which its nanny may make a new one."""
+        code, why = self._explain(status)
+        self._last_end = code, why
+        if status == 0 or self.expected or self._nanny is None or self._nanny.status != Status.running:
+            return
+        now = time.monotonic()
+        self._deaths.append(now)
+        recent = [t for t in self._deaths if now - t < RESTART_WINDOW]
+        if len(recent) > RESTARTS:
+            self._gave_up = f"{why}, for the {len(recent)}th time within {RESTART_WINDOW:g} s"
+            self._nanny.close_gracefully(reason="too-many-restarts")
+            return
+        self._write_log(f"{why}; a new one is started")
+        self._journal.running(self.name, code=code, why=f"it was restarted after {why}")
+
+    async def _live(self) -> None:
+        try:
+            code, why = await self._run()
+        except asyncio.CancelledError:
+            code, why = "exited", "it was stopped while it started"
+        except Exception as error:
+            code, why = self._why_not_started(error)
+        if self.expected:
+            code, why = "exited", "it was asked to stop"
+        self.ended = True
+        self._write_log(why)
+        self._journal.exited(self.name, code=code, why=why, expected=self.expected)
+        await self._clean_up()
+
+    async def _clean_up(self) -> None:
+        if self._nanny is not None and self._nanny.status != Status.closed:
+            # It was broken off while it started, and may have come to a process meanwhile.
+            self.kill()
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._nanny.close(timeout=CLOSE_GRACE), 2 * CLOSE_GRACE + 1)
+        # In a thread: what was spilled may be many gigabytes.
+        remove = functools.partial(shutil.rmtree, self._scratch, ignore_errors=True)
+        await asyncio.get_running_loop().run_in_executor(None, remove)
+
+    async def _run(self) -> tuple[str, str]:
+        os.makedirs(self._scratch, mode=0o700, exist_ok=True)
+        nanny = self._nanny = self._make_nanny()
+        await nanny
+        await nanny.finished()
+        code, why = self._last_end or ("exited", "its nanny ended")
+        if self._gave_up:
+            return code, self._gave_up
+        if (code, why) == describe_end(0):
+            why = "the scheduler closed it"
+        return code, why
+
+    def _make_nanny(self) -> KeptNanny:
+        return KeptNanny(
+            self,
+            scheduler_ip=self._scheduler,
+            name=self.name,
+            nthreads=self._shape["nthreads"],
+            memory_limit=self._shape["memory_limit"],
+            host=self._shape["host"],
+            dashboard_address=f"{self._shape['host']}:0",
+            preload=[self._shape["preload"]],
+            local_directory=self._scratch,
+            death_timeout=START_TIMEOUT,
+            worker_class=functools.partial(_start_worker, self._log),
+        )
+
+    def _explain(self, status: int) -> tuple[str, str]:
+        """Return why a process ended: its status, and whether memory was behind it."""
+        code, why = describe_end(status)
+        limit = self._shape["memory_limit"] / 2**20
+        terminated = getattr(self._nanny.memory_manager, "_last_terminated_pid", -1) if self._nanny else -1
+        if status < 0 and terminated != self._over_memory:
+            self._over_memory = terminated
+            fraction = dask.config.get("distributed.worker.memory.terminate")
+            return "out-of-memory", f"its process came to more than {fraction:.0%} of its limit of {limit:.0f} MiB"
+        return self._out_of_memory.explain(status) or (code, why)
+
+    def _why_not_started(self, error: BaseException) -> tuple[str, str]:
+        if self._last_end is not None and self._last_end[0] != "exited":
+            return self._last_end
+        # The nanny wraps what went wrong in "Nanny failed to start": the innermost cause is what helps.
+        while error.__cause__ is not None:
+            error = error.__cause__
+        if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
+            return "cannot-start", f"it did not reach the scheduler within {START_TIMEOUT:g} s"
+        if self._last_end is not None and self._last_end != describe_end(0):
+            return "cannot-start", self._last_end[1]
+        return "cannot-start", f"{type(error).__name__}: {error}"
+
+    def _write_log(self, sentence: str) -> None:
+        # The nanny's own words go to the keeper's log, with those of all others.
+        with contextlib.suppress(OSError), os.fdopen(_open_log(self._log), "a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} - tidegate - worker {self.name}: {sentence}\n")
+
+
+def _start_worker(log: str, **arguments: Any) -> Worker:
+    """Run in the worker's process, as its nanny's ``worker_class``: output goes to the worker's own log."""
+    write_to(log)
+    return Worker(**arguments)
+
+
+def write_to(log: str) -> None:
+    """Send this process's output, and all logging that goes there, to the file ``log``."""
+    fd = _open_log(log)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+
+
+def _open_log(log: str) -> int:
+    return os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,0 +1,252 @@
+"""``tidegate clusters``: what one can do with clusters, without a notebook."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tidegate.client.errors import GatewayValueError, GatewayWarning
+from tidegate.client.gateway import Gateway
+from tidegate.client.report import ClusterReport, ClusterStatus
+
+app = typer.Typer(help="List, make, size and stop your clusters.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="The gateway. Default: what the Dask configuration says.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The cluster's name.", show_default=False)]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="The clusters' names.", show_default=False)]
+
+WIDE = 200
+"""Columns of a table that is not shown in a terminal: nothing is cut off, so that `grep` finds whole names."""
+
+
+@app.command("list")
+def list_clusters(
+    address: Address = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: pending, running, stopping, stopped, failed. Default: pending and running."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List your clusters, newest first."""
+    with _gateway(address) as gateway:
+        reports = gateway.list_clusters(list(ClusterStatus) if every else status or None)
+        if as_json:
+            typer.echo(json.dumps([_to_json(report) for report in reports], indent=2))
+        elif not reports:
+            typer.echo(f"There is no {'' if every or status else 'running '}cluster of yours at {gateway.address}.")
+        else:
+            _console().print(_table(reports))
+
+
+@app.command()
+def show(name: Name, address: Address = None, as_json: AsJson = False) -> None:
+    """Show one cluster: state, size, options, and why it ended."""
+    with _gateway(address) as gateway:
+        report = gateway.get_cluster(name)
+    if as_json:
+        typer.echo(json.dumps(_to_json(report), indent=2))
+        return
+    console = _console()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for title, value in _details(report):
+        table.add_row(title, value)
+    console.print(table)
+    if report.reason and report.reason.get("log_tail"):
+        console.print("\nThe end of its log:", report.reason["log_tail"], sep="\n", markup=False, highlight=False)
+
+
+@app.command()
+def create(
+    option: Annotated[
+        list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="An option, such as worker_cores=2.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="How many workers to begin with.")] = None,
+    wait: Annotated[bool, typer.Option(help="Return when it runs, or at once.")] = True,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a cluster, and leave it running until it is stopped."""
+    with _gateway(address) as gateway:
+        chosen = _parse_options(gateway, option or [])
+        if wait:
+            cluster = gateway.new_cluster(chosen, shutdown_on_close=False)
+            name = cluster.name
+            cluster.close()
+        else:
+            name = gateway.submit(chosen)
+        if workers is not None:
+            if not wait:
+                raise GatewayValueError("cannot set --workers with --no-wait: a cluster is sized when it runs")
+            gateway.scale_cluster(name, workers)
+        report = gateway.get_cluster(name)
+    if as_json:
+        typer.echo(json.dumps(_to_json(report), indent=2))
+        return
+    typer.echo(name)
+    if report.dashboard_link:
+        typer.echo(f"Dashboard: {report.dashboard_link}", err=True)
+    typer.echo(f"In Python: Gateway().connect({name!r})    To stop it: tidegate clusters stop {name}", err=True)
+
+
+@app.command()
+def scale(
+    name: Name,
+    workers: Annotated[int, typer.Argument(metavar="N", help="How many workers.", show_default=False)],
+    address: Address = None,
+) -> None:
+    """Set the number of workers."""
+    with _gateway(address) as gateway:
+        report = gateway.scale_cluster(name, workers)
+    typer.echo(f"{name}: {report.wanted} workers wanted, {report.workers} running")
+
+
+@app.command()
+def adapt(
+    name: Name,
+    minimum: Annotated[int | None, typer.Option("--min", metavar="N", help="Never fewer workers.")] = None,
+    maximum: Annotated[int | None, typer.Option("--max", metavar="N", help="Never more workers.")] = None,
+    off: Annotated[bool, typer.Option("--off", help="Leave it at its present size.")] = False,
+    address: Address = None,
+) -> None:
+    """Let the load decide the number of workers."""
+    with _gateway(address) as gateway:
+        report = gateway.adapt_cluster(name, minimum, maximum, active=not off)
+    bounds = f"adaptive, {report.adaptive[0]} to {report.adaptive[1]} workers" if report.adaptive else "not adaptive"
+    typer.echo(f"{name}: {bounds}")
+
+
+@app.command()
+def stop(names: Names, address: Address = None) -> None:
+    """Stop clusters. Those that have ended already are no error."""
+    with _gateway(address) as gateway:
+        for name in names:
+            gateway.stop_cluster(name)
+            typer.echo(f"{name}: is being stopped")
+
+
+@app.command()
+def logs(
+    name: Name,
+    process: Annotated[str | None, typer.Option(help="Only this one: scheduler, or a worker's name.")] = None,
+    lines: Annotated[int, typer.Option(min=1, max=10_000, help="The last lines of each.")] = 200,
+    address: Address = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the logs of a cluster, also after its end."""
+    with _gateway(address) as gateway:
+        texts = gateway.get_logs(name, lines)
+    if process is not None and process not in texts:
+        raise GatewayValueError(f"cannot find a log of {process!r}: cluster {name} has {', '.join(texts) or 'none'}")
+    chosen = texts if process is None else {process: texts[process]}
+    if as_json:
+        typer.echo(json.dumps(chosen, indent=2))
+        return
+    for one, text in chosen.items():
+        if process is None:
+            typer.secho(f"==> {one} <==", bold=True)
+        typer.echo(text.rstrip("\n"))
+
+
+@contextmanager
+def _gateway(address: str | None) -> Iterator[Gateway]:
+    """Open the gateway; what it warns of is said as a sentence."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GatewayWarning)
+        with Gateway(address) as gateway:
+            yield gateway
+    for warning in caught:
+        if issubclass(warning.category, GatewayWarning):
+            typer.echo(str(warning.message), err=True)
+
+
+def _parse_options(gateway: Gateway, given: list[str]) -> Any:
+    """Return the gateway's options with what was given as KEY=VALUE: JSON where it is such, else text."""
+    options = gateway.cluster_options()
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise GatewayValueError(f"cannot read the option {text!r}: write it as KEY=VALUE, such as worker_cores=2")
+        try:
+            options[key.strip()] = json.loads(value)
+        except ValueError as error:
+            if isinstance(error, GatewayValueError):
+                raise
+            options[key.strip()] = value
+    return options
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
+
+
+def _table(reports: list[ClusterReport]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in ("NAME", "STATE", "WORKERS", "AGE", "DASHBOARD"):
+        table.add_column(title, no_wrap=title != "DASHBOARD", overflow="fold")
+    for report in reports:
+        table.add_row(report.name, report.status.name.lower(), _size(report), _age(report), report.dashboard_link or "")
+    return table
+
+
+def _details(report: ClusterReport) -> Iterator[tuple[str, str]]:
+    yield "Name", report.name
+    yield "State", report.status.name.lower()
+    if report.reason:
+        yield "Reason", report.reason["message"]
+    yield "Workers", f"{_size(report)}, at most {report.max_workers}"
+    yield "Made", f"{report.start_time:%Y-%m-%d %H:%M:%S}"
+    if report.stop_time:
+        yield "Ended", f"{report.stop_time:%Y-%m-%d %H:%M:%S}"
+    for key, value in report.options.items():
+        yield key, str(value)
+    if report.versions:
+        yield "Versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())
+    if report.dashboard_link:
+        yield "Dashboard", report.dashboard_link
+    for note in report.notes:
+        yield "Note", note
+
+
+def _size(report: ClusterReport) -> str:
+    text = f"{report.workers}" if report.workers == report.wanted else f"{report.workers} / {report.wanted}"
+    return f"{text} (adaptive, {report.adaptive[0]} to {report.adaptive[1]})" if report.adaptive else text
+
+
+def _age(report: ClusterReport) -> str:
+    age = (report.stop_time or datetime.now()) - report.start_time
+    return str(timedelta(seconds=max(0, int(age.total_seconds()))))
+
+
+def _to_json(report: ClusterReport) -> dict[str, Any]:
+    """Return the report for programs. What to connect with is not part of it."""
+    return {
+        "name": report.name,
+        "status": report.status.name.lower(),
+        "options": dict(report.options),
+        "workers": report.workers,
+        "wanted": report.wanted,
+        "adaptive": None if report.adaptive is None else {"minimum": report.adaptive[0], "maximum": report.adaptive[1]},
+        "max_workers": report.max_workers,
+        "start_time": report.start_time.astimezone().isoformat(),
+        "stop_time": None if report.stop_time is None else report.stop_time.astimezone().isoformat(),
+        "scheduler_address": report.scheduler_address,
+        "dashboard_link": report.dashboard_link,
+        "versions": dict(report.versions),
+        "reason": dict(report.reason) if report.reason else None,
+        "notes": list(report.notes),
+    }

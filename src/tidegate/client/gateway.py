@@ -1,0 +1,396 @@
+"""The door to a gateway: what it offers, which clusters one has there, and new ones."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import re
+import secrets
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from distributed.utils import LoopRunner
+
+from tidegate.client.background import run_in_loop
+from tidegate.client.config import Settings, resolve
+from tidegate.client.errors import GatewayValueError, GatewayWarning
+from tidegate.client.options import Options, merge
+from tidegate.client.report import ClusterReport, ClusterStatus
+from tidegate.client.security import GatewaySecurity
+from tidegate.client.sizes import checked_bounds, checked_count, plain
+from tidegate.client.transport import Transport
+from tidegate.client.versions import local_versions
+
+if TYPE_CHECKING:
+    from tidegate.client.cluster import GatewayCluster
+
+CLUSTERS = "/api/v2/clusters"
+
+ACTIVE = (ClusterStatus.PENDING, ClusterStatus.RUNNING)
+"""What ``list_clusters`` shows when nothing is asked for, as in dask-gateway."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,250}")
+"""What can be a cluster's name at all; anything else would be another path."""
+
+PAGE = 500
+"""Clusters asked for at once: the most that the gateway puts on a page."""
+
+
+class Gateway:
+    """A client of one gateway.
+
+    What is not given comes from the Dask configuration, ``tidegate:`` first, then ``gateway:`` (see
+    ``tidegate.client.config``).
+
+    Parameters
+    ----------
+    address : str, optional
+        URL of the gateway.
+    proxy_address : str or int, optional
+        ``host:port`` where schedulers are reached, or a port on the gateway's host. By default what the gateway says,
+        else its own address.
+    public_address : str, optional
+        URL of the gateway as a browser sees it, for links. By default ``address``.
+    auth : str, type or instance, optional
+        How to log in: ``"token"``, ``"basic"``, ``"jupyterhub"``, ``"kerberos"``, the dotted name of a class, a class,
+        or an instance of one.
+    asynchronous : bool, optional
+        Whether to be used from a running event loop; methods then return awaitables.
+    loop : tornado.ioloop.IOLoop, optional
+        The loop to use. By default the running one if asynchronous, else one in a thread of its own.
+
+    Examples
+    --------
+    >>> gateway = Gateway()  # doctest: +SKIP
+    >>> cluster = gateway.new_cluster(worker_cores=2)  # doctest: +SKIP
+    """
+
+    _instances: ClassVar[weakref.WeakSet[Gateway]] = weakref.WeakSet()
+
+    def __init__(
+        self,
+        address: str | None = None,
+        proxy_address: str | int | None = None,
+        public_address: str | None = None,
+        auth: Any = None,
+        asynchronous: bool = False,
+        loop: Any = None,
+    ) -> None:
+        self._set_up(resolve(address, proxy_address, public_address, auth), asynchronous, loop)
+
+    def _set_up(self, settings: Settings, asynchronous: bool, loop: Any) -> None:
+        self._settings = settings
+        self._http = Transport(settings)
+        self._told_proxy: str | None = None
+        self._asked_proxy = False
+        self._asynchronous = asynchronous
+        self._loop_runner = LoopRunner(loop=loop, asynchronous=asynchronous)
+        self._loop_runner.start()
+        self._loop = self._loop_runner.loop
+        self._closed = False
+        self._instances.add(self)
+
+    def _sibling(self) -> Gateway:
+        """Return another client of the same gateway in the same loop, which may outlive this one."""
+        other = object.__new__(Gateway)
+        other._set_up(replace(self._settings, auth_type=self.auth), self._asynchronous, self._loop)
+        other._told_proxy, other._asked_proxy = self._told_proxy, self._asked_proxy
+        return other
+
+    # -- where, who, how ------------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        """URL of the gateway."""
+        return self._settings.address
+
+    @property
+    def proxy_address(self) -> str:
+        """Where schedulers are reached, as ``gateway://host:port``."""
+        return f"gateway://{self._settings.scheduler_netloc(self._told_proxy)}"
+
+    @property
+    def auth(self) -> Any:
+        """What logs in."""
+        return self._http.auth
+
+    @property
+    def loop(self) -> Any:
+        """The event loop (of tornado) that the requests run in."""
+        return self._loop
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether methods return awaitables: always in asynchronous mode, and always inside the loop itself."""
+        try:
+            return self._asynchronous or asyncio.get_running_loop() is self._loop.asyncio_loop
+        except RuntimeError:
+            return self._asynchronous
+
+    def sync(self, func: Callable[..., Any], *args: Any, tick: Callable[[], None] | None = None, **kwargs: Any) -> Any:
+        """Call the coroutine function ``func``: return its result, or in asynchronous use its coroutine."""
+        if self.asynchronous:
+            return func(*args, **kwargs)
+        if self._closed:
+            raise GatewayValueError(f"cannot use this client of {self.address}: it is closed. Make a new Gateway()")
+        return run_in_loop(self._loop.asyncio_loop, lambda: func(*args, **kwargs), tick)
+
+    # -- what there is --------------------------------------------------------------------------------------------
+
+    def cluster_options(self, use_local_defaults: bool = True) -> Any:
+        """Return the options that the gateway offers, as an ``Options`` object to be changed.
+
+        Parameters
+        ----------
+        use_local_defaults : bool, optional
+            Whether to set what the configuration has under ``cluster.options``.
+        """
+        return self.sync(self._cluster_options, use_local_defaults)
+
+    async def _cluster_options(self, use_local_defaults: bool = True) -> Options:
+        body = await self._http.request("GET", "/api/v2/options")
+        options = Options.from_json(body["options"])
+        if use_local_defaults:
+            for name, value in self._settings.options.items():
+                try:
+                    options[name] = value
+                except GatewayValueError as error:
+                    raise GatewayValueError(
+                        f"{error} (this value is set in your Dask configuration, under cluster.options)"
+                    ) from None
+        return options
+
+    def list_clusters(self, status: str | ClusterStatus | Iterable[str | ClusterStatus] | None = None) -> Any:
+        """Return reports of your clusters, newest first.
+
+        Parameters
+        ----------
+        status : str, ClusterStatus or several, optional
+            Which ones: ``pending``, ``running``, ``stopping``, ``stopped``, ``failed``. By default the first two.
+        """
+        return self.sync(self._clusters, status)
+
+    async def _clusters(self, status: Any = None) -> list[ClusterReport]:
+        wanted = [status] if isinstance(status, str | ClusterStatus) else status
+        statuses = {ClusterStatus.from_name(one) for one in (ACTIVE if wanted is None else wanted)}
+        states = {state for one in statuses for state in one.states}
+        if ClusterStatus.STOPPING in statuses:
+            states.update(("requested", "starting", "running"))  # wanted away, but not touched yet
+        query = {"state": ",".join(sorted(states)), "limit": str(PAGE)}
+        reports: list[ClusterReport] = []
+        while True:
+            page = await self._http.request("GET", CLUSTERS, params=query)
+            netloc = await self._scheduler_netloc()
+            reports += [self._to_report(body, netloc) for body in page["clusters"]]
+            if not page.get("next_cursor"):
+                return [report for report in reports if report.status in statuses]
+            query["cursor"] = page["next_cursor"]
+
+    def get_cluster(self, cluster_name: str) -> Any:
+        """Return the report of one cluster, also after its end; with what to connect with, while it runs."""
+        return self.sync(self._full_report, cluster_name)
+
+    async def _full_report(self, name: str) -> ClusterReport:
+        report = await self._report(name)
+        return (
+            replace(report, security=await self._security(name)) if report.status is ClusterStatus.RUNNING else report
+        )
+
+    async def _report(self, name: str) -> ClusterReport:
+        body = await self._request_of(name, "GET")
+        return self._to_report(body, await self._scheduler_netloc())
+
+    def _to_report(self, body: Mapping[str, Any], netloc: str) -> ClusterReport:
+        return ClusterReport.from_json(body, public_address=self._settings.public_address, scheduler_netloc=netloc)
+
+    async def _security(self, name: str) -> GatewaySecurity:
+        body = await self._request_of(name, "GET", "/credentials")
+        return GatewaySecurity(body["certificate"], body["key"], body["sni"])
+
+    async def _request_of(self, name: str, method: str, below: str = "", **kwargs: Any) -> Any:
+        """Send a request about the cluster ``name``."""
+        absent = GatewayValueError(
+            f"cannot find cluster {name!r} at {self.address}: there is none of this name, or it is not yours"
+        )
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise absent
+        try:
+            return await self._http.request(method, f"{CLUSTERS}/{name}{below}", **kwargs)
+        except GatewayValueError as error:
+            raise (absent if error.code == "not-found" else error) from None
+
+    async def _scheduler_netloc(self) -> str:
+        """Return where schedulers are reached; asks the gateway once, if nobody said so."""
+        if self._settings.proxy_address is None and not self._asked_proxy:
+            self._told_proxy = (await self._versions())["server"].get("proxy_address")
+            self._asked_proxy = True
+        return self._settings.scheduler_netloc(self._told_proxy)
+
+    def get_logs(self, cluster_name: str, lines: int = 200) -> Any:
+        """Return the last lines of the log of each process of a cluster, by name, also after its end."""
+        return self.sync(self._logs, cluster_name, lines)
+
+    async def _logs(self, name: str, lines: int = 200) -> dict[str, str]:
+        body = await self._request_of(name, "GET", "/logs", params={"lines": str(lines)})
+        return {log["process"]: log["text"] for log in body["logs"]}
+
+    def get_versions(self) -> Any:
+        """Return the versions of the gateway and of this client."""
+        return self.sync(self._versions)
+
+    async def _versions(self) -> dict[str, Any]:
+        from tidegate import __version__
+
+        server = await self._http.request("GET", "/api/v2/version")
+        return {"server": server, "client": {"version": __version__, **local_versions()}}
+
+    # -- new and old clusters -------------------------------------------------------------------------------------
+
+    def submit(self, cluster_options: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        """Ask for a cluster and return its name at once; ``connect`` waits for it.
+
+        Parameters
+        ----------
+        cluster_options : Options or mapping, optional
+            What ``cluster_options`` returned. By default what the configuration has under ``cluster.options``.
+        **kwargs
+            Values for single options.
+        """
+        return self.sync(self._submit, cluster_options, kwargs)
+
+    async def _submit(self, cluster_options: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str:
+        body = {
+            "options": {k: plain(v) for k, v in merge(cluster_options, kwargs, self._settings.options).items()},
+            "hints": {"python": sys.executable or "", "versions": local_versions()},
+        }
+        # The key makes the request repeatable: whichever try arrives, there is one cluster.
+        headers = {"Idempotency-Key": secrets.token_hex(16)}
+        answer = await self._http.request("POST", CLUSTERS, json=body, headers=headers)
+        return str(answer["name"])
+
+    def new_cluster(
+        self, cluster_options: Mapping[str, Any] | None = None, shutdown_on_close: bool = True, **kwargs: Any
+    ) -> GatewayCluster:
+        """Ask for a cluster, wait until it runs, and return it.
+
+        Parameters
+        ----------
+        cluster_options : Options or mapping, optional
+            What ``cluster_options`` returned.
+        shutdown_on_close : bool, optional
+            Whether the cluster ends when the object is closed, or this Python ends.
+        **kwargs
+            Values for single options, such as ``worker_cores=2``.
+
+        Raises
+        ------
+        GatewayClusterError
+            When it cannot start; with the reason and the end of the log. Nothing is left running then.
+        """
+        from tidegate.client.cluster import GatewayCluster
+
+        return GatewayCluster._of(self._sibling(), None, shutdown_on_close, cluster_options, kwargs)
+
+    def connect(self, cluster_name: str, shutdown_on_close: bool = False) -> GatewayCluster:
+        """Return a cluster that exists, when it runs.
+
+        Parameters
+        ----------
+        cluster_name : str
+            Its name.
+        shutdown_on_close : bool, optional
+            Whether the cluster ends when the object is closed, or this Python ends.
+        """
+        from tidegate.client.cluster import GatewayCluster
+
+        return GatewayCluster._of(self._sibling(), cluster_name, shutdown_on_close)
+
+    def scale_cluster(self, cluster_name: str, n: int) -> Any:
+        """Set the number of workers of a cluster; the load no longer decides it."""
+        return self.sync(self._scale_cluster, cluster_name, n)
+
+    async def _scale_cluster(self, name: str, n: int) -> ClusterReport:
+        return await self._patch(name, {"workers": checked_count(n)})
+
+    def adapt_cluster(
+        self, cluster_name: str, minimum: int | None = None, maximum: int | None = None, active: bool = True
+    ) -> Any:
+        """Let the load decide the number of workers of a cluster, between ``minimum`` and ``maximum``.
+
+        Parameters
+        ----------
+        cluster_name : str
+            Its name.
+        minimum, maximum : int, optional
+            By default 0, and what the gateway allows.
+        active : bool, optional
+            False leaves the cluster at its present size.
+        """
+        return self.sync(self._adapt_cluster, cluster_name, minimum, maximum, active)
+
+    async def _adapt_cluster(
+        self, name: str, minimum: int | None = None, maximum: int | None = None, active: bool = True
+    ) -> ClusterReport:
+        bounds = checked_bounds(minimum, maximum)
+        return await self._patch(name, {"adaptive": bounds if active else None})
+
+    async def _patch(self, name: str, body: Mapping[str, Any]) -> ClusterReport:
+        answer = await self._request_of(name, "PATCH", json=body)
+        if answer.get("note"):
+            warnings.warn(GatewayWarning(answer["note"]), stacklevel=2)
+        return self._to_report(answer, await self._scheduler_netloc())
+
+    def stop_cluster(self, cluster_name: str) -> Any:
+        """Stop a cluster. One that has ended already is no error."""
+        return self.sync(self._stop_cluster, cluster_name)
+
+    async def _stop_cluster(self, name: str) -> None:
+        await self._request_of(name, "DELETE")
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def close(self) -> Any:
+        """Close the connections to the gateway. Clusters go on."""
+        if self.asynchronous:
+            return self._cleanup()
+        if not self._closed and self._loop.asyncio_loop.is_running():
+            self.sync(self._cleanup)
+            self._loop_runner.stop()
+        self._closed = True
+        return None
+
+    async def _cleanup(self) -> None:
+        await self._http.close()
+
+    def __enter__(self) -> Gateway:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Gateway:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._cleanup()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and not self._asynchronous and not sys.is_finalizing():
+            # Not here: whichever thread collects garbage, the loop's own among them, must not wait for the loop.
+            threading.Thread(target=self.close, name="close-gateway").start()
+
+    def __repr__(self) -> str:
+        return f"Gateway<{self.address}>"
+
+
+@atexit.register
+def _close_all() -> None:
+    """When Python ends, close the connections that are still open; their loops' threads are gone in a moment."""
+    for gateway in list(Gateway._instances):
+        if not gateway._asynchronous:
+            gateway.close()

@@ -1,0 +1,161 @@
+"""From a wish to a cluster that is connected: ask, wait, compare versions, connect; or leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+import weakref
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING
+
+from distributed.core import Status, rpc
+
+from tidegate.client.background import TICK_SECONDS
+from tidegate.client.errors import GatewayClusterError, GatewayError, GatewayWarning
+from tidegate.client.events import ENDED, LOOK, follow
+from tidegate.client.progress import Progress, choose_progress
+from tidegate.client.report import ClusterReport, ClusterStatus
+from tidegate.client.versions import find_problems, local_versions
+from tidegate.client.watch import watch
+from tidegate.model import event as kinds
+
+if TYPE_CHECKING:
+    from tidegate.client.cluster import GatewayCluster
+    from tidegate.client.gateway import Gateway
+
+DECISIVE = ENDED | {kinds.RUNNING, kinds.STOPPING, LOOK}
+"""The kinds of event after which the cluster is read; the others only tell how far it is."""
+
+NAME_SECONDS = 4.0
+"""How long an interrupted start waits for the name of the cluster that it has asked for, in order to stop it."""
+
+
+def progress_of(cluster: GatewayCluster) -> Progress:
+    """Return what shows a person that ``cluster`` is starting."""
+    what = f"Connecting to cluster {cluster.name}" if cluster.name else "Asking for a cluster"
+    return choose_progress(f"{what} at {cluster.gateway.address}")
+
+
+async def start(cluster: GatewayCluster, progress: Progress | None) -> None:
+    """Make the cluster if it has no name yet, wait for it, connect.
+
+    Whatever goes wrong, an interruption too: a cluster that was asked for here is stopped, for nobody has a handle on
+    it. ``progress`` is None where nobody else draws it.
+    """
+    made_here = cluster.name is None
+    ticking = None
+    if progress is None:
+        progress = progress_of(cluster)
+        ticking = asyncio.ensure_future(_tick(progress))
+    cluster.status = Status.starting
+    try:
+        if made_here:
+            await _submit(cluster)
+            progress.message = f"Cluster {cluster.name}: waiting for it to start"
+            report = await wait_until_running(cluster.gateway, cluster.name, progress)
+        else:
+            report = await cluster.gateway._report(cluster.name)
+            if report.status is not ClusterStatus.RUNNING:
+                report = await wait_until_running(cluster.gateway, cluster.name, progress)
+        await connect(cluster, report)
+    except BaseException:
+        cluster.status = Status.closing
+        if made_here and cluster.name is not None:
+            await cluster._stop()
+        await cluster._disconnect()
+        raise
+    finally:
+        if ticking is not None:
+            ticking.cancel()
+            progress.close()
+
+
+async def _submit(cluster: GatewayCluster) -> None:
+    """Ask for a cluster. Interrupted, wait for its name all the same."""
+    options, overrides = cluster._wanted_options
+    asking = asyncio.ensure_future(cluster.gateway._submit(options, overrides))
+    try:
+        cluster.name = await asyncio.shield(asking)
+    except asyncio.CancelledError:
+        with suppress(GatewayError, asyncio.TimeoutError):
+            cluster.name = await asyncio.wait_for(asking, NAME_SECONDS)
+        raise
+
+
+async def wait_until_running(gateway: Gateway, name: str, progress: Progress) -> ClusterReport:
+    """Return the report of the cluster ``name`` as soon as it runs; ``progress`` is told what happens until then.
+
+    Raises
+    ------
+    GatewayClusterError
+        When it has ended or is ending, with the reason and the end of the log.
+    GatewayError
+        When the gateway cannot be asked.
+    """
+    async with aclosing(follow(gateway._http, name)) as events:
+        async for event in events:
+            if event.kind not in DECISIVE:
+                progress.message = f"Cluster {name}: {event.message}"
+                continue
+            report = await gateway._report(name)
+            if report.status is ClusterStatus.RUNNING:
+                return report
+            if not report.status.usable:
+                raise report.end_error("use")
+    raise (await gateway._report(name)).end_error("use")
+
+
+async def connect(cluster: GatewayCluster, report: ClusterReport) -> None:
+    """Open the connection to the scheduler, and begin to watch the cluster."""
+    cluster._report = report
+    check_versions(report)
+    cluster.security = await cluster.gateway._security(report.name)
+    netloc = await cluster.gateway._scheduler_netloc()
+    cluster.scheduler_comm = rpc(f"tls://{netloc}", connection_args=cluster.security.get_connection_args("client"))
+    try:
+        await cluster._refresh()
+    except OSError as error:
+        raise await explain(cluster, error) from error
+    cluster.status = Status.running
+    cluster._watch_task = asyncio.ensure_future(watch(weakref.ref(cluster), cluster.gateway, report.name))
+
+
+def check_versions(report: ClusterReport) -> None:
+    """Raise if this Python and the cluster cannot work together, warn if they may not."""
+    broken, doubtful = find_problems(local_versions(), report.versions)
+    if broken:
+        raise GatewayClusterError(
+            f"cannot use cluster {report.name}: {broken}. Choose another environment for the cluster, or use a Python "
+            "with the cluster's versions here",
+            code="incompatible-versions",
+        )
+    if doubtful:
+        warnings.warn(
+            GatewayWarning(
+                f"cluster {report.name} differs from this Python: {doubtful}. What is sent to it may not work there"
+            ),
+            stacklevel=2,
+        )
+
+
+async def explain(cluster: GatewayCluster, error: Exception) -> GatewayClusterError:
+    """Return why the scheduler cannot be reached.
+
+    To a cluster that it does not have, the gateway cuts the connection without a word, which gives an error without a
+    text; but it can be asked.
+    """
+    report = await cluster.gateway._report(cluster.name)
+    if report.status is not ClusterStatus.RUNNING:
+        return report.end_error("connect to")
+    why = str(error) or type(error).__name__
+    return GatewayClusterError(
+        f"cannot connect to cluster {report.name} at {cluster.gateway.proxy_address}: {why}. It runs, so something on "
+        "the way keeps TLS from reaching it; if schedulers are reached elsewhere, set proxy_address",
+        code="unreachable",
+    )
+
+
+async def _tick(progress: Progress) -> None:
+    while True:
+        progress.tick()
+        await asyncio.sleep(TICK_SECONDS)

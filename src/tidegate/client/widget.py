@@ -1,0 +1,166 @@
+"""What a notebook shows: a cluster with its controls, and the form of the options. Needs ipywidgets, else nothing.
+
+Each widget is made once for its object. What goes wrong when a button is pressed is said beside the button: the
+notebook would hide it in its log.
+"""
+
+from __future__ import annotations
+
+import html
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import dask.config
+from dask.utils import parse_timedelta
+from tornado.ioloop import PeriodicCallback
+
+from tidegate.client.errors import GatewayError, GatewayWarning
+from tidegate.client.options import Options, allowed, declarations, watch
+from tidegate.model.options import Kind, Option
+
+if TYPE_CHECKING:
+    from tidegate.client.cluster import GatewayCluster
+
+
+def cluster_widget(cluster: GatewayCluster) -> Any:
+    """Return tabs with the cluster's status and its size, kept up to date; None without ipywidgets."""
+    try:
+        import ipywidgets as widgets
+    except ImportError:
+        return None
+    status, scaling = widgets.HTML(cluster._repr_html_()), widgets.HTML(scaling_table(cluster))
+    message = widgets.HTML()
+
+    def update() -> None:
+        status.value, scaling.value = cluster._repr_html_(), scaling_table(cluster)
+
+    def press(action: Callable[[], Any]) -> Callable[[Any], None]:
+        def pressed(_: Any) -> None:
+            message.value = _said(action)
+            update()
+
+        return pressed
+
+    by_hand = _row(widgets, "Scale", {"Workers": 0}, lambda workers: press(lambda: cluster.scale(workers())))
+    by_load = _row(
+        widgets,
+        "Adapt",
+        {"Minimum": 0, "Maximum": 0},
+        lambda low, high: press(lambda: cluster.adapt(minimum=low(), maximum=high())),
+    )
+    accordion = widgets.Accordion([by_hand, by_load], layout=widgets.Layout(min_width="500px"))
+    accordion.selected_index = None
+    accordion.set_title(0, "Manual Scaling")
+    accordion.set_title(1, "Adaptive Scaling")
+    tabs = widgets.Tab()
+    tabs.children = [status, widgets.VBox([scaling, accordion, message])]
+    tabs.set_title(0, "Status")
+    tabs.set_title(1, "Scaling")
+    _keep_fresh(cluster, update)
+    return tabs
+
+
+def _row(widgets: Any, label: str, fields: dict[str, int], connect: Callable[..., Callable[[Any], None]]) -> Any:
+    """Return number fields and the button that takes them."""
+    layout = widgets.Layout(width="150px")
+    boxes = [widgets.IntText(value, description=name, layout=layout) for name, value in fields.items()]
+    button = widgets.Button(description=label, layout=layout)
+    button.on_click(connect(*(lambda box=box: box.value for box in boxes)))
+    return widgets.HBox([*boxes, button])
+
+
+def _said(action: Callable[[], Any]) -> str:
+    """Do it and return what went wrong, or differently from what was asked, as HTML."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GatewayWarning)
+        try:
+            action()
+        except GatewayError as error:
+            return f"<b>{html.escape(str(error))}</b>"
+    return "<br>".join(html.escape(str(warning.message)) for warning in caught)
+
+
+def _keep_fresh(cluster: GatewayCluster, update: Callable[[], None]) -> None:
+    interval = parse_timedelta(dask.config.get("distributed.deploy.cluster-repr-interval"), default="ms")
+
+    def install() -> None:
+        callback = PeriodicCallback(update, interval * 1000)
+        cluster.periodic_callbacks["cluster-repr"] = callback
+        callback.start()
+
+    cluster.gateway.loop.add_callback(install)
+
+
+def scaling_table(cluster: GatewayCluster) -> str:
+    """Return a table of how large the cluster is, how that is decided, and what keeps it from being as wanted."""
+    report = cluster._report
+    workers = len(cluster.scheduler_info["workers"])
+    rows = {"Scaling mode": "Manual", "Workers": f"{workers}"}
+    if report is not None:
+        if report.adaptive is not None:
+            rows["Scaling mode"] = f"Adaptive, {report.adaptive[0]} to {report.adaptive[1]} workers"
+        if report.wanted != workers and report.status.usable:
+            rows["Workers"] = f"{workers} / {report.wanted}"
+        if report.notes:
+            rows["Note"] = " ".join(report.notes)
+        if report.reason is not None:
+            rows["Reason"] = report.reason["message"]
+    cells = "".join(
+        f"<tr><td style='text-align: left'>{title}: {html.escape(value)}</td></tr>" for title, value in rows.items()
+    )
+    return f"<table>{cells}</table>"
+
+
+def options_form(options: Options) -> Any:
+    """Return the form of ``options``, bound to them both ways; None without ipywidgets."""
+    try:
+        import ipywidgets as widgets
+    except ImportError:
+        return None
+    children, inputs = [widgets.HTML("<h3>Cluster options</h3>")], {}
+    for option in declarations(options):
+        box = _input(widgets, option, options[option.name])
+        said = widgets.HTML(f"<i>{html.escape(option.help or allowed(option))}</i>")
+        box.observe(_setter(options, option, said), "value")
+        inputs[option.name] = box
+        label = widgets.HTML(f"<b>{html.escape(_label(option))}</b>", layout=widgets.Layout(width="200px"))
+        children.append(widgets.HBox([label, box, said]))
+
+    def show(name: str, value: Any) -> None:
+        shown = str(value) if isinstance(inputs[name], widgets.Text) else value
+        if inputs[name].value != shown:
+            inputs[name].value = shown
+
+    watch(options, show)
+    return widgets.VBox(children)
+
+
+def _label(option: Option) -> str:
+    label = option.label or option.name
+    return f"{label} ({option.unit})" if option.unit and option.unit not in label else label
+
+
+def _setter(options: Options, option: Option, said: Any) -> Callable[[Any], None]:
+    def changed(change: Any) -> None:
+        try:
+            options[option.name] = change["new"]
+            said.value = f"<i>{html.escape(option.help or allowed(option))}</i>"
+        except GatewayError as error:
+            said.value = f"<b>{html.escape(str(error))}</b>"
+
+    return changed
+
+
+def _input(widgets: Any, option: Option, value: Any) -> Any:
+    """Return the input that suits the option. Bounds are not the widget's: it would change a value without a word."""
+    disabled = option.fixed
+    if option.kind is Kind.BOOLEAN:
+        return widgets.Checkbox(value=value, indent=False, disabled=disabled)
+    if option.kind is Kind.CHOICE:
+        return widgets.Dropdown(value=value, options=list(option.choices), disabled=disabled)
+    if option.kind is Kind.INTEGER:
+        return widgets.IntText(value=value, disabled=disabled)
+    if option.kind is Kind.FLOAT:
+        return widgets.FloatText(value=value, disabled=disabled)
+    return widgets.Text(value=str(value), continuous_update=False, disabled=disabled)

@@ -1,0 +1,256 @@
+"""Every setting of the gateway, declared once: its type, unit, default and reason.
+
+The YAML file that an administrator writes has exactly this shape. What the reference page and ``tidegate config
+explain`` say about a setting is the docstring below its field, so a setting without one cannot be added.
+
+A setting that is null in the file is at its default. Paths may begin with ``~`` and are relative to the folder of the
+file in which they stand.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+from tidegate.model.options import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The unit in which a number is given; shown beside the setting, not checked."""
+
+    name: str
+
+
+class Section(BaseModel):
+    """A group of settings. Unknown keys are refused; null means the default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_default(cls, data: Any) -> Any:
+        # A section of a mapping, such as an option that is named and no more, may be null itself.
+        given = {} if data is None else data
+        return {k: v for k, v in given.items() if v is not None} if isinstance(given, dict) else given
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. Port 0 is any free one; a restart keeps it while clusters run."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``HOST:PORT``; an IPv6 address stands in brackets.
+
+        >>> Address.parse("[::1]:8000")
+        Address(host='::1', port=8000)
+        """
+        host, colon, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if not colon or not host or not port.isascii() or not port.isdigit() or (":" in host and not bracketed):
+            raise ValueError("write HOST:PORT, such as 127.0.0.1:8000 or [::1]:8000")
+        if int(port) > 65535:
+            raise ValueError("a port is at most 65535")
+        return cls(host.strip("[]"), int(port))
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def default_data() -> Path:
+    """Return the folder for data of this OS user (XDG base directory specification)."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "tidegate"
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder") or Path.cwd()
+    return Path(os.path.abspath(folder / path.expanduser()))
+
+
+def _check_address(text: str) -> str:
+    Address.parse(text)
+    return text
+
+
+def _check_prefix(text: str) -> str:
+    if text and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", text):
+        raise ValueError("write a path that begins and does not end with '/', such as /services/dask-gateway")
+    return text
+
+
+def _check_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("write a URL such as https://dask.example.org or https://hub.example.org/services/dask")
+    return text.rstrip("/")
+
+
+def _check_host_pattern(text: str) -> str:
+    if not re.fullmatch(r"\{name\}(\.[a-z0-9-]+)+", text):
+        raise ValueError("write '{name}.' and a domain, such as {name}.dask.example.org")
+    return text
+
+
+FilePath = Annotated[Path, AfterValidator(_resolve)]
+
+
+class Tls(Section):
+    """Certificate of the public port. Give both files, or neither."""
+
+    cert: FilePath | None = None
+    """PEM file of the certificate, the intermediate authorities after it. Without one the port speaks plain HTTP,
+    which is refused beyond loopback."""
+    key: FilePath | None = None
+    """PEM file of the certificate's key, without a password. Only the proxy reads it."""
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Tls:
+        if (self.cert is None) != (self.key is None):
+            missing = "tls.key" if self.key is None else "tls.cert"
+            raise ValueError(f"a certificate and its key belong together: {missing} is missing")
+        for path in (self.cert, self.key):
+            if path is not None and not os.access(path, os.R_OK):
+                raise ValueError(f"cannot read {path}")
+        return self
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the public port speaks TLS."""
+        return self.cert is not None
+
+
+class Dashboards(Section):
+    """How browsers reach the dashboards of the clusters. A dashboard runs code of its cluster's owner."""
+
+    mode: Literal["auto", "host", "path"] = "auto"
+    """``host``: each cluster's dashboard has a host name of its own, so that its pages cannot act with the viewer's
+    login. ``path``: below the gateway's own address, shown to the owner alone, for where there is no wildcard DNS.
+    ``auto``: ``host`` when users reach the gateway on loopback or ``dashboards.host`` is set, else ``path``."""
+    host: Annotated[str, AfterValidator(_check_host_pattern)] | None = None
+    """Pattern of those host names. On loopback ``{name}.localhost``, which browsers resolve by themselves; elsewhere
+    a domain whose wildcard DNS entry (and certificate) points to the gateway."""
+
+
+class BackendChoice(BaseModel):
+    """Where clusters run. Which further settings there are depends on the backend."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+    name: str = "local"
+    """Name of an entry point in the group ``tidegate.backends``: ``local`` (processes on this machine) or
+    ``simulated`` (no processes at all: for tests)."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is set beside the name: for the backend itself to check."""
+        return dict(self.model_extra or {})
+
+
+def _check_scalar(value: Any) -> Any:
+    if isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError("it must be a number, text, true or false")
+
+
+# Not a union of types: which of them is right depends on the option, and is checked there.
+Scalar = Annotated[Any, AfterValidator(_check_scalar)]
+
+
+class OptionSettings(Section):
+    """An option that users may set when they create a cluster.
+
+    What is not said here is taken from the backend's own option of that name.
+    """
+
+    type: Kind | None = None
+    """Kind of its value; needed where the backend has no such option of its own."""
+    default: Scalar = None
+    """Its value when the user says nothing; the only one where it is fixed."""
+    minimum: Scalar = None
+    """Smallest value of a number. Memory may be written with a unit, such as ``512 MiB``."""
+    maximum: Scalar = None
+    """Largest value of a number."""
+    unit: str | None = None
+    """Unit of a float, such as ``GiB``; users may then write ``512 MiB``."""
+    choices: tuple[str, ...] | None = None
+    """The values of a choice."""
+    label: str | None = None
+    """What forms show."""
+    help: str | None = None
+    """A sentence for the form."""
+    fixed: bool = False
+    """Shown to users, but not changeable."""
+
+
+class Limits(Section):
+    """What one cluster may have at most."""
+
+    max_workers: Annotated[int, Field(ge=0, le=1_000_000), Unit("workers")] | None = None
+    """Workers of one cluster. By default what the backend says that it can carry: locally what the machine's memory
+    and cores allow, elsewhere 1,000."""
+
+
+class Proxy(Section):
+    """The processes through which everything passes."""
+
+    workers: Annotated[int, Field(ge=1, le=64), Unit("processes")] = 1
+    """How many share the port. One moves about a gigabyte a second; more use more cores."""
+
+
+class Timeouts(Section):
+    """How long to wait."""
+
+    start: Annotated[float, Field(gt=0, le=86400), Unit("seconds")] = 120
+    """From the launch of a scheduler until it must have reported. An interpreter on a cold network file system takes
+    a minute."""
+
+
+class Settings(Section):
+    """The gateway."""
+
+    address: Annotated[str, AfterValidator(_check_address)] = "127.0.0.1:8000"
+    """Where the gateway listens, ``HOST:PORT``: for the API, the console, the dashboards and the schedulers. Beyond
+    loopback only with ``tls``."""
+    data: FilePath = Field(default_factory=default_data)
+    """Folder for the database, its key, logs and the clusters' files; made with mode 0700. On a local disk: the
+    database cannot live on a network file system."""
+    prefix: Annotated[str, AfterValidator(_check_prefix)] = ""
+    """Path below which all of it is mounted, such as ``/services/dask-gateway``. Empty: at the root."""
+    public_url: Annotated[str, AfterValidator(_check_url)] | None = None
+    """The address that users write, prefix included, where it is not ``address``: behind another proxy or a name."""
+    tls: Tls = Tls()
+    """Certificate of the public port."""
+    dashboards: Dashboards = Dashboards()
+    """How browsers reach the dashboards of the clusters."""
+    backend: BackendChoice = BackendChoice()
+    """Where clusters run."""
+    options: dict[str, OptionSettings] = {}
+    """What users may choose, by name, in the order of the form. Empty: what the backend offers by itself."""
+    limits: Limits = Limits()
+    """What one cluster may have at most."""
+    proxy: Proxy = Proxy()
+    """The processes through which everything passes."""
+    timeouts: Timeouts = Timeouts()
+    """How long to wait."""
+    history_days: Annotated[float, Field(gt=0), Unit("days")] = 30
+    """How long a cluster that has ended stays on record, with its events, reason and logs."""

@@ -1,0 +1,139 @@
+"""What the templates show of a cluster: nouns of the model turned into words and small numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from tidegate.model.cluster import Cluster, ClusterState, Reason, Target
+from tidegate.model.event import RecordedEvent
+from tidegate.model.workers import worker_counts
+
+GIB = 2**30
+
+JUST_NOW_SECONDS = 5.0
+"""Below this an age is not worth a number that is wrong a moment later."""
+
+_TONES = {
+    ClusterState.REQUESTED: "busy",
+    ClusterState.STARTING: "busy",
+    ClusterState.RUNNING: "good",
+    ClusterState.STOPPING: "busy",
+    ClusterState.STOPPED: "idle",
+    ClusterState.FAILED: "bad",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time, for people: how long ago, and when exactly."""
+
+    ago: str
+    exact: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """A cluster as the pages show it.
+
+    Parameters
+    ----------
+    state, tone : str
+        The word for its state, and which colour it has.
+    shape : str
+        What one worker is, such as ``2 cores · 4 GiB``.
+    wanted, running, starting : int
+        Workers.
+    bounds : str
+        The adaptive bounds, such as ``2-10``; empty where the size is set by hand.
+    reason, trouble : Reason or None
+        Why it ended; why its workers do not stay.
+    has_dashboard, can_change : bool
+        Whether there is a dashboard to go to; whether it can be stopped or resized.
+    """
+
+    name: str
+    state: str
+    tone: str
+    shape: str
+    wanted: int
+    running: int
+    starting: int
+    bounds: str
+    created: Moment
+    ended: Moment | None
+    reason: Reason | None
+    trouble: Reason | None
+    has_dashboard: bool
+    can_change: bool
+
+
+def view_cluster(cluster: Cluster, now: float) -> ClusterView:
+    """Return what the pages show of ``cluster``."""
+    leaving = cluster.target is Target.STOPPED and not cluster.state.ended
+    state = ClusterState.STOPPING if leaving else cluster.state
+    running = state is ClusterState.RUNNING
+    facts = cluster.scheduler if cluster.reported else None
+    group = cluster.groups[0]
+    counts = worker_counts(cluster)
+    return ClusterView(
+        name=cluster.name,
+        state=state.value.capitalize(),
+        tone=_TONES[state],
+        shape=f"{_count(cluster.spec.worker_cores, 'core')} · {cluster.spec.worker_memory / GIB:.3g} GiB",
+        wanted=counts["wanted"],
+        running=counts["running"],
+        starting=counts["starting"],
+        bounds=f"{group.adaptive.minimum}\N{EN DASH}{group.adaptive.maximum}" if group.adaptive else "",
+        created=view_moment(cluster.created_at, now),
+        ended=view_moment(cluster.stopped_at, now) if cluster.stopped_at is not None else None,
+        reason=cluster.reason,
+        trouble=next((g.trouble for g in cluster.groups if g.trouble and g.failures), None) if not leaving else None,
+        has_dashboard=running and facts is not None and facts.dashboard_port is not None,
+        can_change=not leaving and not state.ended,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """One line of a cluster's history."""
+
+    at: Moment
+    message: str
+    tone: str
+
+
+def view_events(events: Sequence[RecordedEvent], now: float) -> list[EventView]:
+    """Return the lines of a history, the newest first."""
+    return [
+        EventView(view_moment(e.at, now), e.event.message, "bad" if "log_tail" in e.event.data else "idle")
+        for e in reversed(events)
+    ]
+
+
+def view_moment(at: float, now: float) -> Moment:
+    """Return the words for the time ``at``."""
+    exact = datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return Moment(f"{describe_duration(now - at)} ago" if now - at >= JUST_NOW_SECONDS else "just now", exact)
+
+
+def describe_duration(seconds: float) -> str:
+    """Return a duration in the two largest units that matter.
+
+    >>> describe_duration(42), describe_duration(3 * 3600 + 20 * 60)
+    ('42 s', '3 h 20 min')
+    """
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    if whole < 86400:
+        hours, minutes = whole // 3600, whole % 3600 // 60
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return _count(whole // 86400, "day")
+
+
+def _count(number: float, noun: str) -> str:
+    return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"

@@ -1,0 +1,354 @@
+"""What users can ask about clusters: create, find, size, stop, wait, follow.
+
+Nothing here waits for an engine. A request becomes a record (or a change of one), in one transaction with the events
+that tell of it; the reconciler, woken by the bus, does the rest. So every answer is quick, and what was answered is not
+lost if this process dies the moment after.
+
+Who may do what is asked of ``model/permissions.py`` in one place, ``get``. What the caller may not see is
+``NotVisible``, in the same words as what never was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tidegate.backends.base import Backend, Log
+from tidegate.control.bus import Bus
+from tidegate.control.credentials import LIFETIME, client_pem, mint
+from tidegate.control.engines import ask
+from tidegate.control.follow import follow
+from tidegate.control.records import Records
+from tidegate.model import event as events
+from tidegate.model import policy
+from tidegate.model.cluster import DEFAULT_GROUP, Cluster, ClusterSpec, ClusterState, Target, WorkerGroup
+from tidegate.model.errors import Conflict, Invalid, NotAllowed, NotVisible
+from tidegate.model.event import Event, RecordedEvent
+from tidegate.model.options import OptionSet
+from tidegate.model.permissions import Action, may
+from tidegate.model.policy import Capacity
+from tidegate.model.principal import Principal
+from tidegate.store.base import Credentials
+
+log = logging.getLogger(__name__)
+
+NAME_BYTES = 8
+"""64 random bits, 16 characters: unique for any number of clusters, and short enough for every engine's names."""
+_SHOWN = 64
+_UNDER_WAY = (ClusterState.REQUESTED, ClusterState.STARTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What holds for every cluster.
+
+    Parameters
+    ----------
+    max_workers : int or None
+        Workers of one cluster, set by the administrator; None for what the backend says that it can carry.
+    start_timeout : float
+        Seconds from the launch of a scheduler until it must have reported.
+    certificate_lifetime : float
+        Seconds for which a cluster's certificates are good.
+    """
+
+    max_workers: int | None = None
+    start_timeout: float = 120.0
+    certificate_lifetime: float = LIFETIME
+
+
+class Clusters:
+    """The clusters, as their owners see them.
+
+    Parameters
+    ----------
+    records : Records
+    backends : mapping of str to Backend
+        By the name that clusters carry.
+    backend : str
+        Which of them runs new clusters.
+    bus : Bus
+    clock : callable
+        Returns the time, in seconds since the epoch.
+    options : OptionSet
+        What users may choose.
+    limits : Limits
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        backends: Mapping[str, Backend],
+        backend: str,
+        bus: Bus,
+        clock: Callable[[], float],
+        options: OptionSet,
+        limits: Limits,
+    ) -> None:
+        self._records = records
+        self._store = records.store
+        self._backends = backends
+        self._backend = backend
+        self._bus = bus
+        self._clock = clock
+        self._options = options
+        self._limits = limits
+        # A thread of its own: those that everyone shares may all be waiting for processes to end.
+        self._minting = ThreadPoolExecutor(1, thread_name_prefix="mint")
+
+    def options(self) -> OptionSet:
+        """Return what users may choose."""
+        return self._options
+
+    async def create(
+        self,
+        principal: Principal,
+        options: Mapping[str, Any],
+        *,
+        hints: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> Cluster:
+        """Admit and record a new cluster; it is launched right after.
+
+        Parameters
+        ----------
+        principal : Principal
+            Whose it will be.
+        options : mapping
+            Their choice among ``options()``.
+        hints : mapping of str to str, optional
+            What the client said of itself.
+        key : str, optional
+            With the key of an earlier request of the same principal, that request's cluster is returned.
+
+        Raises
+        ------
+        Invalid
+            An option is unknown or breaks its rule, or the backend cannot run what was chosen.
+        """
+        values, spec = self._resolve(options, hints or {})
+        now = self._clock()
+        cluster = Cluster(
+            name=secrets.token_hex(NAME_BYTES),
+            owner=principal.name,
+            backend=self._backend,
+            spec=spec,
+            options=values,
+            created_at=now,
+            changed_at=now,
+        )
+        credentials = await self._mint(cluster)
+        requested = Event(events.REQUESTED, "The cluster was requested", {"options": dict(values)})
+        recorded = await self._store.insert(cluster, credentials, [requested], key=key)
+        if recorded.name == cluster.name:
+            log.info("%s created cluster %s", principal.name, recorded.name)
+            self._bus.publish(recorded)
+        return recorded
+
+    async def _mint(self, cluster: Cluster) -> Credentials:
+        loop, lifetime = asyncio.get_running_loop(), self._limits.certificate_lifetime
+        return await loop.run_in_executor(self._minting, mint, cluster.name, cluster.created_at, lifetime)
+
+    def _resolve(self, options: Mapping[str, Any], hints: Mapping[str, str]) -> tuple[dict[str, Any], ClusterSpec]:
+        values, spec = policy.resolve(self._options, options)
+        backend = self._backends[self._backend]
+        spec = backend.prepare(spec, hints)
+        capacity = self._capacity(backend, spec)
+        return values, replace(
+            spec,
+            max_workers=capacity.max_workers,
+            max_workers_reason=capacity.reason,
+            start_timeout=self._limits.start_timeout,
+        )
+
+    def _capacity(self, backend: Backend, spec: ClusterSpec) -> Capacity:
+        if self._limits.max_workers is not None:
+            return Capacity(self._limits.max_workers, "set by the administrator of this gateway")
+        capacity = backend.capacity(spec)
+        if capacity.max_workers < 1:
+            raise Invalid(f"cannot create a cluster: not even one such worker fits. {capacity.reason}")
+        return capacity
+
+    async def get(self, principal: Principal, name: str, action: Action = Action.SEE) -> Cluster:
+        """Return one cluster, if ``principal`` may do ``action`` to it.
+
+        Raises
+        ------
+        NotVisible
+            There is none of that name, or it is not theirs to see.
+        NotAllowed
+            They may see it, but not do that.
+        """
+        cluster = await self._store.load(name)
+        if cluster is None or not may(principal, Action.SEE, cluster):
+            raise NotVisible(f"Cluster {_show(name)} not found")
+        if not may(principal, action, cluster):
+            raise NotAllowed(f"cannot {action.value} cluster {name}: it belongs to {cluster.owner}")
+        return cluster
+
+    async def find(
+        self,
+        principal: Principal,
+        *,
+        states: Collection[ClusterState] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 100,
+    ) -> list[Cluster]:
+        """Return the principal's clusters, newest first; ``before`` (``created_at``, ``name``) pages on."""
+        return await self._store.find(owner=principal.name, states=states, before=before, limit=limit)
+
+    async def scale(
+        self, principal: Principal, name: str, count: Any, group: str = DEFAULT_GROUP
+    ) -> tuple[Cluster, str | None]:
+        """Set the size of a group by hand, and turn its adaptive scaling off.
+
+        Returns
+        -------
+        cluster : Cluster
+        note : str or None
+            What limit made the size smaller than asked.
+
+        Raises
+        ------
+        Invalid
+            ``count`` cannot be a number of workers, or there is no such group.
+        Conflict
+            The cluster is not running.
+        """
+        await self.get(principal, name, Action.SCALE)
+        asked = policy.check_count(count)
+        note: str | None = None
+
+        def resize(cluster: Cluster) -> tuple[Cluster, tuple[Event, ...]]:
+            nonlocal note
+            size = policy.fit(cluster.spec, asked)
+            note = size.note
+            return _resized(cluster, replace(_group(cluster, group), wanted=size.count, adaptive=None))
+
+        return await self._change(principal, name, resize), note
+
+    async def adapt(
+        self,
+        principal: Principal,
+        name: str,
+        minimum: Any,
+        maximum: Any,
+        *,
+        active: bool = True,
+        group: str = DEFAULT_GROUP,
+    ) -> tuple[Cluster, str | None]:
+        """Let the load set the size of a group, within bounds (None: no bound); or no longer, if not ``active``.
+
+        Returns and raises what ``scale`` does.
+        """
+        await self.get(principal, name, Action.SCALE)
+        note: str | None = None
+
+        def resize(cluster: Cluster) -> tuple[Cluster, tuple[Event, ...]]:
+            nonlocal note
+            before = _group(cluster, group)
+            if not active:
+                return _resized(cluster, replace(before, adaptive=None))
+            bounds, note = policy.fit_adaptive(cluster.spec, minimum, maximum)
+            wanted = max(bounds.minimum, min(before.wanted, bounds.maximum))
+            return _resized(cluster, replace(before, wanted=wanted, adaptive=bounds))
+
+        return await self._change(principal, name, resize), note
+
+    async def stop(self, principal: Principal, name: str) -> Cluster:
+        """Ask for the end of a cluster; nothing happens if it has ended or is ending."""
+        await self.get(principal, name, Action.STOP)
+        cluster = await self._change(principal, name, lambda c: (replace(c, target=Target.STOPPED), ()))
+        log.info("%s stopped cluster %s", principal.name, name)
+        return cluster
+
+    async def logs(self, principal: Principal, name: str, lines: int = 200) -> list[Log]:
+        """Return the last lines of every log of a cluster, the scheduler's first; also after its end."""
+        cluster = await self.get(principal, name, Action.LOGS)
+        backend = self._backends.get(cluster.backend)
+        if backend is None:
+            return []
+        return await ask(f"read the logs of cluster {name}", backend.logs(name, lines=lines))
+
+    async def client_credentials(self, principal: Principal, name: str) -> tuple[str, str] | None:
+        """Return what a client connects with, as PEM: its certificate with the authority's, and its key.
+
+        None once the cluster has ended: its credentials end with it.
+        """
+        await self.get(principal, name, Action.CONNECT)
+        credentials = await self._store.credentials(name)
+        return (client_pem(credentials), credentials.client_key) if credentials is not None else None
+
+    async def wait(self, principal: Principal, name: str, timeout: float) -> Cluster:
+        """Return the cluster as soon as its start has come to something, or after ``timeout`` seconds as it is then."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        with self._bus.listen(cluster=name) as listener:
+            while True:
+                cluster = await self.get(principal, name)
+                left = deadline - asyncio.get_running_loop().time()
+                under_way = cluster.state in _UNDER_WAY and cluster.target is Target.RUNNING
+                if not under_way or left <= 0:
+                    return cluster
+                await listener.changed(left)
+
+    def follow(
+        self, principal: Principal, *, cluster: str | None = None, after: int | None = None
+    ) -> AsyncIterator[RecordedEvent]:
+        """Yield events as they happen: of one cluster until it has ended, or of all the principal's for ever.
+
+        Parameters
+        ----------
+        cluster : str, optional
+            Which one. The first step raises ``NotVisible`` if it is not theirs.
+        after : int, optional
+            The last event that is known already. By default one cluster is told from its beginning, and all from now.
+        """
+        return follow(self._store, self._bus, principal, cluster=cluster, after=after)
+
+    async def _change(
+        self, principal: Principal, name: str, alter: Callable[[Cluster], tuple[Cluster, tuple[Event, ...]]]
+    ) -> Cluster:
+        changed = await self._records.change(name, alter)
+        if changed is None:
+            raise NotVisible(f"Cluster {_show(name)} not found")
+        return changed
+
+
+def _group(cluster: Cluster, name: str) -> WorkerGroup:
+    if cluster.state is not ClusterState.RUNNING or cluster.target is not Target.RUNNING:
+        raise Conflict(f"cluster {cluster.name} is not running")
+    try:
+        return cluster.group(name)
+    except KeyError:
+        known = ", ".join(g.name for g in cluster.groups)
+        raise Invalid(
+            f"cannot scale the worker group {_show(name)}: cluster {cluster.name} has {known}", field="group"
+        ) from None
+
+
+def _resized(cluster: Cluster, group: WorkerGroup) -> tuple[Cluster, tuple[Event, ...]]:
+    after = cluster.with_group(group)
+    if after == cluster:
+        return cluster, ()
+    bounds = group.adaptive
+    words = f"{group.wanted} workers are wanted"
+    if bounds is not None:
+        words = f"Between {bounds.minimum} and {bounds.maximum} workers are wanted, as the load asks"
+    data = {
+        "group": group.name,
+        "wanted": group.wanted,
+        "minimum": bounds.minimum if bounds else None,
+        "maximum": bounds.maximum if bounds else None,
+    }
+    return after, (Event(events.SCALED, words, data),)
+
+
+def _show(name: str) -> str:
+    """Return a name from outside as it can stand in a message: not longer than a line, and no control characters."""
+    text = "".join(c if c.isprintable() else "?" for c in name[:_SHOWN])
+    return text + "..." if len(name) > _SHOWN else text

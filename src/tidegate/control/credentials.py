@@ -1,0 +1,212 @@
+"""The secrets of a cluster: its own certificate authority, a leaf for each role, and two tokens.
+
+Each cluster trusts its own authority only, so the certificates of one open nothing of another. Client, scheduler and
+workers have leaves of their own: what a client holds cannot pose as the scheduler, because it is not good for servers.
+The keys are P-256: minting all of them takes a few milliseconds, where one RSA key takes fifty.
+
+The extensions are those that Python 3.13 demands by default (``ssl.VERIFY_X509_STRICT``, RFC 5280): basic constraints,
+key usage, and the key identifiers of subject and issuer.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tidegate.model.cluster import Cluster
+from tidegate.store.base import Credentials
+from tidegate.wire.names import AGENT_PATH
+from tidegate.wire.proxy import Route
+
+LIFETIME = 30 * 86400.0
+"""Seconds for which the certificates of a cluster are good, unless the administrator says otherwise. The official
+client reads its certificate once, and workers have no agent that could bring them another: so a leaf has to live as
+long as its cluster."""
+EARLY = 600.0
+"""Seconds by which validity begins before now: the clocks of nodes are not all right to the minute."""
+TOKEN_BYTES = 32
+"""256 bits: out of reach of guessing, at any rate of requests. As hexadecimal it has no ``/``, which the peer's
+preload would take for a path."""
+
+_USES = {
+    "client": (ExtendedKeyUsageOID.CLIENT_AUTH,),
+    # Schedulers and workers are servers and connect to each other: both need both.
+    "scheduler": (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
+    "worker": (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
+}
+
+
+def mint(name: str, now: float, lifetime: float = LIFETIME) -> Credentials:
+    """Make the secrets of a new cluster. It computes for some milliseconds: call it in a thread.
+
+    Parameters
+    ----------
+    name : str
+        The cluster's name, which servers' leaves carry as their DNS name.
+    now : float
+        The time, in seconds since the epoch.
+    lifetime : float
+        For how many seconds the certificates are good.
+    """
+    span = (_time(now - EARLY), _time(now + lifetime))
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca = _authority(name, ca_key, span)
+    leaves = {role: _leaf(name, role, ca, ca_key, span) for role in _USES}
+    return Credentials(
+        ca_cert=_pem(ca),
+        ca_key=_key_pem(ca_key),
+        client_cert=leaves["client"][0],
+        client_key=leaves["client"][1],
+        scheduler_cert=leaves["scheduler"][0],
+        scheduler_key=leaves["scheduler"][1],
+        worker_cert=leaves["worker"][0],
+        worker_key=leaves["worker"][1],
+        agent_token=secrets.token_hex(TOKEN_BYTES),
+        dashboard_secret=secrets.token_hex(TOKEN_BYTES),
+    )
+
+
+def client_pem(credentials: Credentials) -> str:
+    """Return what the official client loads as its certificate *and* as its bundle of authorities."""
+    return credentials.client_cert + credentials.ca_cert
+
+
+def route_to(cluster: Cluster, credentials: Credentials) -> Route:
+    """Return the way to a cluster whose scheduler has reported: the host from the backend, the ports from its agent."""
+    if cluster.scheduler is None or not cluster.host:
+        raise ValueError(f"cluster {cluster.name} has no scheduler to lead to")
+    return Route(
+        name=cluster.name,
+        host=cluster.host,
+        port=cluster.scheduler.port,
+        dashboard_port=cluster.scheduler.dashboard_port,
+        dashboard_secret=credentials.dashboard_secret,
+        ca=credentials.ca_cert,
+    )
+
+
+class LaunchFiles:
+    """Makes the files that lie beside a cluster's processes.
+
+    Parameters
+    ----------
+    gateway : str
+        The address under which agents reach the gateway, prefix included, without a slash at the end.
+    trust : str or None
+        PEM of the authorities to trust for it, if it is https with a certificate that the world does not know.
+    """
+
+    def __init__(self, gateway: str, trust: str | None = None) -> None:
+        self._gateway = gateway.rstrip("/")
+        self._trust = trust
+
+    def build(self, cluster: Cluster, credentials: Credentials) -> Mapping[str, bytes]:
+        """Return the content of each file, by name."""
+        agent = {
+            "cluster": cluster.name,
+            "attempt": cluster.attempt,
+            "url": self._gateway + AGENT_PATH.format(name=cluster.name),
+            "token": credentials.agent_token,
+            "dashboard_secret": credentials.dashboard_secret,
+            "ca": self._trust,
+        }
+        texts = {
+            "ca.pem": credentials.ca_cert,
+            "scheduler.pem": credentials.scheduler_cert,
+            "scheduler.key": credentials.scheduler_key,
+            "worker.pem": credentials.worker_cert,
+            "worker.key": credentials.worker_key,
+            "agent.json": json.dumps(agent),
+        }
+        return {name: text.encode() for name, text in texts.items()} | _agent_sources()
+
+
+@cache
+def _agent_sources() -> dict[str, bytes]:
+    folder = resources.files("tidegate.agent")
+    return {name: (folder / name).read_bytes() for name in ("tidegate_agent.py", "tidegate_worker.py")}
+
+
+def _time(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(int(seconds), tz=datetime.timezone.utc)
+
+
+Span = tuple[datetime.datetime, datetime.datetime]
+
+
+def _authority(name: str, key: ec.EllipticCurvePrivateKey, span: Span) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"tidegate cluster {name}"[:64])])
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return (
+        _builder(subject, subject, key.public_key(), span)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _leaf(
+    name: str, role: str, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, span: Span
+) -> tuple[str, str]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, role)])
+    authority = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    certificate = (
+        _builder(subject, ca.subject, key.public_key(), span)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(_USES[role]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    return _pem(certificate), _key_pem(key)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, span: Span
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(span[0])
+        .not_valid_after(span[1])
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -1,0 +1,86 @@
+"""What the proxy itself says: JSON for programs, a small page in words for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+
+from aiohttp import web
+
+SERVER = "tidegate"
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title>{refresh}
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:38em;margin:4em auto;padding:0 1em}}</style></head>
+<body><h1>{title}</h1><p>{text}</p>{link}</body>
+</html>
+"""
+
+_PAGE_HEADERS = {
+    "Server": SERVER,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; base-uri 'none'",
+}
+
+
+def error(status: int, message: str, *, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return an error for a program, in the form that the API uses."""
+    body = json.dumps({"error": message}).encode()
+    own = {"Server": SERVER, "Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}
+    return web.Response(status=status, body=body, headers={**own, **(headers or {})})
+
+
+def page(
+    status: int,
+    title: str,
+    text: str,
+    *,
+    link: tuple[str, str] | None = None,
+    reload_seconds: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """Return a page for a person.
+
+    Parameters
+    ----------
+    link : (url, words), optional
+        Where to go from here.
+    reload_seconds : int, optional
+        After which the browser tries again by itself.
+    """
+    anchor = f'<p><a href="{escape(link[0])}">{escape(link[1])}</a></p>' if link else ""
+    refresh = f'<meta http-equiv="refresh" content="{reload_seconds}">' if reload_seconds else ""
+    body = _PAGE.format(title=escape(title), text=escape(text), link=anchor, refresh=refresh)
+    own = {**_PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"}
+    return web.Response(status=status, body=body.encode(), headers={**own, **(headers or {})})
+
+
+def redirect(url: str, *, cookie: str | None = None) -> web.Response:
+    """Send a browser elsewhere, with a cookie if one is to be set."""
+    headers = {"Server": SERVER, "Location": url, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    if cookie is not None:
+        headers["Set-Cookie"] = cookie
+    return web.Response(status=302, headers=headers)
+
+
+def is_navigation(request: web.BaseRequest) -> bool:
+    """Whether a person's browser asks for a page to show, rather than a program or a script for data."""
+    if request.method != "GET":
+        return False
+    mode = request.headers.get("Sec-Fetch-Mode")
+    if mode is not None:
+        return mode == "navigate"
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def for_either(
+    request: web.BaseRequest, status: int, title: str, message: str, *, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return a page to a browser that wants to show one, else an error in JSON."""
+    if is_navigation(request):
+        return page(status, title, message, headers=headers)
+    return error(status, message, headers=headers)

@@ -1,0 +1,133 @@
+"""One HTTP connection: aiohttp's own handler, with the deadlines and the manners that a public port needs.
+
+aiohttp closes connections that idle between requests. What it leaves open is a request head that comes one byte at a
+time; here it has a deadline. And what it answers to a malformed request is JSON here, without a word to the log: the
+details would be the stranger's bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from aiohttp import web
+
+from tidegate.proxy import answers
+from tidegate.proxy.limits import Limits
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_silent = logging.getLogger("tidegate.proxy.strangers")
+_silent.disabled = True
+
+
+class HttpConnection(web.RequestHandler):
+    """Serves the requests of one connection.
+
+    Parameters
+    ----------
+    server : HttpServer
+    header_seconds : float
+        How long a request head may take, from its first byte on; the first one from the beginning on.
+    closed : callable
+        Called once, when the connection is closed.
+    """
+
+    __slots__ = ("_busy", "_closed", "_deadline", "_header_seconds")
+
+    def __init__(
+        self, server: HttpServer, limits: Limits, closed: Callable[[], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=limits.idle_seconds,
+            max_line_size=limits.head_bytes,
+            max_field_size=limits.head_bytes,
+            auto_decompress=False,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp's own way to say "none"
+            logger=_silent,
+            tcp_keepalive=False,  # set already, with our own times
+        )
+        self._header_seconds = limits.header_seconds
+        self._closed = closed
+        self._busy = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin: a head must come."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+        self._closed()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes: outside of a request, they begin a head."""
+        if not self._busy and self._deadline is None:
+            self._expect_head()
+        super().data_received(data)
+
+    def begin_request(self) -> None:
+        """Take note that a head is complete."""
+        self._busy = True
+        self._stop_waiting()
+
+    def end_request(self) -> None:
+        """Take note that the next bytes are another head."""
+        self._busy = False
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what could not be parsed, or could not be served."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("cannot answer a second time")
+        refusal = answers.error(status, "cannot serve this request: it is malformed" if status < 500 else "it failed")
+        refusal.force_close()
+        return refusal
+
+    def _expect_head(self) -> None:
+        self._deadline = self._loop.call_later(self._header_seconds, self.force_close)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class HttpServer(web.Server):
+    """Makes an ``HttpConnection`` of each accepted socket.
+
+    Parameters
+    ----------
+    handle : callable
+        Answers a request.
+    limits : Limits
+    """
+
+    def __init__(self, handle: Handle, limits: Limits) -> None:
+        self._handle = handle
+        self._limits = limits
+        super().__init__(self._serve, handler_cancellation=True)
+
+    def connection(self, closed: Callable[[], None]) -> HttpConnection:
+        """Return the protocol for one connection; ``closed`` is called when it ends."""
+        return HttpConnection(self, self._limits, closed, self._loop)
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = cast(HttpConnection, request.protocol)
+        connection.begin_request()
+        try:
+            return await self._handle(request)
+        finally:
+            connection.end_request()

@@ -1,0 +1,79 @@
+"""Every deadline and every cap of the proxy, in one place.
+
+The proxy talks to anyone who can reach its port. Whatever a stranger can make it hold (a connection, a buffer, a
+moment of the scheduler's time) has a limit here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+DESCRIPTORS_PER_CONNECTION = 6
+"""Two sockets, and two pipes while bytes wait in both directions."""
+
+DESCRIPTORS_RESERVED = 100
+"""Listener, control connections, log, connections to the API, the event loop's own, and some air."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Deadlines are in seconds, sizes in bytes."""
+
+    hello_seconds: float = 5.0
+    """From accept until the first request head's first bytes, or a whole ClientHello, are there. A client sends its
+    hello at once: this is two lost packets on a bad line."""
+    header_seconds: float = 10.0
+    """For one HTTP request head, and for a TLS handshake. (nginx has 60, Apache 20 to 40; heads are small.)"""
+    idle_seconds: float = 75.0
+    """How long an HTTP connection stays open between two requests; nginx's and aiohttp's number."""
+    body_seconds: float = 30.0
+    """Between two pieces of a request body."""
+    dial_seconds: float = 10.0
+    """To connect to a scheduler."""
+    restart_seconds: float = 2.0
+    """How long a request waits for an API that has just gone away: longer than a restart of it takes (1.5 s)."""
+    table_seconds: float = 10.0
+    """How long a connection to a cluster waits in a proxy process that has just started and was not told any route."""
+    upstream_seconds: float = 120.0
+    """How long a dashboard may be silent in the middle of an answer: a scheduler that takes in a large graph is."""
+    drain_seconds: float = 30.0
+    """After SIGTERM: how long cluster connections may go on before they are cut."""
+    orphan_seconds: float = 600.0
+    """Without control for so long, the process ends when no cluster connection is left."""
+    access_seconds: float = 30.0
+    """How long control's yes to a program's credential is remembered."""
+
+    body_bytes: int = 2**20
+    """Of a request: far above any message of the protocols."""
+    head_bytes: int = 16 * 1024
+    """Of one line of a request head. Bokeh's session tokens travel in a header of several kB."""
+    message_bytes: int = 20 * 2**20
+    """Of one WebSocket message: Bokeh's own limit."""
+
+    connections: int = 10_000
+    """In all, per process."""
+    connections_per_address: int = 1_000
+    """From one client address (one /64 for IPv6), per process."""
+    page_burst: int = 20
+    """Dashboard pages of one cluster that may be loaded at once: JupyterLab restores a dozen panes together."""
+    pages_per_second: float = 1.0
+    """... and after that. A page costs the scheduler up to 0.25 s; eight seconds of page loads without a limit have
+    silenced a scheduler for good."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if not getattr(self, item.name) > 0:
+                raise ValueError(f"cannot use the limit {item.name}={getattr(self, item.name)!r}: it must be above 0")
+
+
+def connections_within(descriptors: int, wanted: int) -> int:
+    """Return how many connections fit into a process that may open so many files.
+
+    Parameters
+    ----------
+    descriptors : int
+        The process's limit (``RLIMIT_NOFILE``).
+    wanted : int
+        What is asked for.
+    """
+    return max(1, min(wanted, (descriptors - DESCRIPTORS_RESERVED) // DESCRIPTORS_PER_CONNECTION))

@@ -1,0 +1,96 @@
+"""From a cluster's name in a ClientHello to a spliced connection with its scheduler.
+
+The proxy cannot read what passes and holds no key for it: TLS goes from end to end, and the scheduler itself demands a
+certificate of its own authority. All that is decided here is where the bytes go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+
+from tidegate.proxy.connections import ClusterConnections
+from tidegate.proxy.dial import OwnAddress, OwnAddresses, dial
+from tidegate.proxy.peek import hang_up
+from tidegate.proxy.pipes import PipePool
+from tidegate.proxy.routes import RouteTable
+from tidegate.proxy.splice import Splice
+from tidegate.wire.names import SNI_PREFIX
+
+UNRECOGNIZED_NAME = bytes([21, 3, 3, 0, 2, 2, 112])
+"""The fatal TLS alert that says "no such name here" (RFC 6066, 3), so that the client fails at once and says why."""
+
+logger = logging.getLogger(__name__)
+
+
+def cluster_of(server_name: str | None) -> str | None:
+    """Return the cluster that a server name asks for, None if it is no cluster's name."""
+    if server_name is None or not server_name.startswith(SNI_PREFIX):
+        return None
+    return server_name.removeprefix(SNI_PREFIX) or None
+
+
+class Passthrough:
+    """Connects clients with schedulers.
+
+    Parameters
+    ----------
+    routes : RouteTable
+    own : OwnAddresses
+        What must never be dialled.
+    connections : ClusterConnections
+        Where each connection is counted, and from where it can be cut.
+    dial_seconds : float
+    """
+
+    def __init__(
+        self, routes: RouteTable, own: OwnAddresses, connections: ClusterConnections, *, dial_seconds: float
+    ) -> None:
+        self._routes = routes
+        self._own = own
+        self._connections = connections
+        self._dial_seconds = dial_seconds
+        self._pipes = PipePool()
+
+    async def connect(self, client: socket.socket, name: str, ended: Callable[[], None]) -> bool:
+        """Connect ``client``, whose ClientHello was seen but not consumed, with the scheduler of cluster ``name``.
+
+        Returns
+        -------
+        bool
+            True: ``client`` is taken care of, and ``ended`` will be called when it is closed. False: there is no way to
+            that cluster, and the caller still owns ``client``.
+        """
+        route = await self._routes.find(name)
+        if route is None:
+            logger.info("no route to cluster %s", name[:64])
+            hang_up(client, UNRECOGNIZED_NAME)
+            return False
+        try:
+            async with asyncio.timeout(self._dial_seconds):
+                server = await dial(route.host, route.port, self._own)
+        except OwnAddress as error:
+            logger.warning("cluster %s: %s", name, error)
+            return False
+        except (OSError, TimeoutError) as error:
+            logger.info("cluster %s: cannot reach its scheduler at %s:%d: %r", name, route.host, route.port, error)
+            return False
+        if self._routes.get(name) is None:  # withdrawn while we were dialling
+            server.close()
+            return False
+        splice = Splice(client, server, self._pipes)
+        forget = self._connections.add(name, splice.cut)
+
+        def on_end() -> None:
+            forget()
+            ended()
+
+        splice.start(on_end)
+        return True
+
+    def close(self) -> None:
+        """Cut every connection and free what is lent."""
+        self._connections.cut_all()
+        self._pipes.close()

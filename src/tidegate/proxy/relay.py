@@ -1,0 +1,139 @@
+"""One HTTP exchange passed on: the request up, the answer down, piece by piece, nothing kept.
+
+Server-sent events and long polls pass as they come. A body that is longer than the limit, or whose sender falls asleep,
+ends the exchange. When the upstream breaks off in the middle of an answer, so do we: the client must not take half an
+answer for a whole one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from tidegate.proxy import answers
+from tidegate.proxy.answers import SERVER
+from tidegate.proxy.limits import Limits
+
+SMALL_BYTES = 64 * 1024
+"""An answer up to this size is read first, and sent with its head in one piece: half the system calls."""
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class BodyFailed(Exception):
+    """A request's body cannot be passed on; aiohttp wraps this in an error of its own."""
+
+
+class Body:
+    """A request's body on its way up.
+
+    Iterate over it once. ``failure`` is the answer to give when it could not be passed on.
+    """
+
+    def __init__(self, request: web.BaseRequest, limits: Limits) -> None:
+        self._request = request
+        self._limits = limits
+        self.exists = request.body_exists
+        self.failure: web.Response | None = None
+
+    def too_large(self) -> web.Response | None:
+        """Return the refusal of a body that says itself that it is too large."""
+        declared = self._request.content_length
+        if declared is not None and declared > self._limits.body_bytes:
+            self._fail(self._refuse_size())
+            return self.failure
+        return None
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes."""
+        if self._request.headers.get("Expect", "").lower() == "100-continue" and self._request.transport is not None:
+            self._request.transport.write(_CONTINUE)
+        total = 0
+        content = self._request.content
+        while not content.at_eof():
+            piece = await self._next_piece(content)
+            total += len(piece)
+            if total > self._limits.body_bytes:
+                raise self._fail(self._refuse_size())
+            if piece:
+                yield piece
+
+    async def _next_piece(self, content: aiohttp.StreamReader) -> bytes:
+        seconds = self._limits.body_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await content.readany()
+        except TimeoutError:
+            message = f"cannot wait longer for this request: nothing of its body came for {seconds:g} s"
+            raise self._fail(answers.error(408, message)) from None
+        except Exception as error:  # whatever is wrong with a body: its framing, its sender's connection
+            raise self._fail(answers.error(400, "cannot read this request's body: it is malformed")) from error
+
+    def _fail(self, answer: web.Response) -> BodyFailed:
+        answer.force_close()
+        self.failure = answer
+        return BodyFailed(answer.status)
+
+    def _refuse_size(self) -> web.Response:
+        limit = self._limits.body_bytes
+        return answers.error(413, f"cannot accept this request: its body is larger than {limit} bytes")
+
+
+async def send(
+    session: aiohttp.ClientSession,
+    request: web.BaseRequest,
+    url: str,
+    headers: CIMultiDict[str],
+    body: Body,
+    **tls: Any,
+) -> aiohttp.ClientResponse:
+    """Pass a request on; return the answer when its head is there.
+
+    Raises
+    ------
+    aiohttp.ClientError, TimeoutError
+        Nothing came back. ``body.failure`` tells whether that was the client's own doing.
+    """
+    return await session.request(
+        request.method,
+        # Already encoded, as the client wrote it: to decode it and encode it again would change what it means.
+        URL(url, encoded=True),
+        headers=headers,
+        data=body.pieces() if body.exists else None,
+        allow_redirects=False,
+        **tls,
+    )
+
+
+async def stream(
+    reply: aiohttp.ClientResponse, request: web.BaseRequest, headers: CIMultiDict[str]
+) -> web.StreamResponse:
+    """Pass an answer on to the client, with these headers."""
+    headers["Server"] = SERVER
+    length = reply.content_length
+    try:
+        if request.method == "HEAD" or (length is not None and length <= SMALL_BYTES):
+            return web.Response(status=reply.status, body=await reply.read() or None, headers=headers)
+        response = web.StreamResponse(status=reply.status, headers=headers)
+        await response.prepare(request)
+        await _pass_body(reply, request, response)
+        return response
+    finally:
+        reply.release()
+
+
+async def _pass_body(reply: aiohttp.ClientResponse, request: web.BaseRequest, response: web.StreamResponse) -> None:
+    try:
+        async for piece in reply.content.iter_any():
+            await response.write(piece)
+        await response.write_eof()
+    except (aiohttp.ClientError, ConnectionError, TimeoutError):
+        # The client has left, or the upstream has: either way this connection carries half an answer.
+        if request.transport is not None:
+            request.transport.abort()

@@ -1,0 +1,195 @@
+"""A connection between two sockets whose bytes never enter this process.
+
+``splice(2)`` hands pages from one socket to a pipe and from the pipe to the other socket: the kernel does the work and
+Python only says when. All state of a connection is two sockets and what lies in a pipe.
+
+Each direction is one of these at any time:
+
+* *waiting*: the source is watched for reading; no pipe is held;
+* *blocked*: the target takes no more; the pipe holds what it did not take, the target is watched for writing and the
+  source is not watched, so its sender feels the pressure through TCP's own window;
+* *ended*: the source has said that nothing more comes, all of it was passed on and so was the end (half-close). The
+  other direction goes on.
+
+When both directions have ended, or one of the sockets breaks, the connection is over and both sockets are closed.
+Watching is level-triggered; nothing is read twice "to be sure", so a small message costs two system calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from tidegate.proxy.pipes import LARGE_BYTES, Pipe, PipePool
+
+BURST_BYTES = 4 * 2**20
+"""One direction moves no more than this before others get their turn: about 2 ms."""
+
+BULK_BYTES = 64 * 1024
+"""After a smaller piece the source is empty, most likely: go back to the event loop instead of asking it again."""
+
+_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+
+logger = logging.getLogger(__name__)
+
+
+class Splice:
+    """Passes bytes both ways between two connected, non-blocking sockets, and owns them from now on.
+
+    Parameters
+    ----------
+    client, server : socket.socket
+        The two ends.
+    pipes : PipePool
+        Where to lend pipes.
+    """
+
+    def __init__(self, client: socket.socket, server: socket.socket, pipes: PipePool) -> None:
+        self._sockets = (client, server)
+        self._pipes = pipes
+        self._directions = (_Direction(self, client, server), _Direction(self, server, client))
+        self._on_end: Callable[[], None] | None = None
+        self._over = False
+
+    def start(self, on_end: Callable[[], None]) -> None:
+        """Begin to pass bytes on. ``on_end`` is called once, when both sockets are closed."""
+        self._on_end = on_end
+        for direction in self._directions:
+            direction.watch()
+
+    def cut(self) -> None:
+        """End the connection now, whatever is in flight."""
+        if self._over:
+            return
+        self._over = True
+        for direction in self._directions:
+            direction.stop()
+        for end in self._sockets:
+            end.close()
+        if self._on_end is not None:
+            self._on_end()
+
+    def lend(self) -> Pipe:
+        """Return a pipe for one of the directions."""
+        return self._pipes.lend()
+
+    def give_back(self, pipe: Pipe, pending: int) -> None:
+        """Take a pipe back, with how many bytes are in it."""
+        if pending:
+            self._pipes.discard(pipe)
+        else:
+            self._pipes.give_back(pipe)
+
+    def direction_ended(self) -> None:
+        """Take note that one direction has passed on its end."""
+        if all(direction.ended for direction in self._directions):
+            self.cut()
+
+
+class _Direction:
+    """One way of a connection."""
+
+    __slots__ = ("_blocked", "_eof", "_loop", "_pending", "_pipe", "_source", "_splice", "_target", "_to", "ended")
+
+    def __init__(self, owner: Splice, source: socket.socket, target: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._splice = owner
+        self._source = source.fileno()
+        self._target = target.fileno()
+        self._to = target
+        self._pipe: Pipe | None = None
+        self._pending = 0
+        self._eof = False
+        self._blocked = False
+        self.ended = False
+
+    def watch(self) -> None:
+        """Wait for something to read."""
+        self._loop.add_reader(self._source, self._move)
+
+    def stop(self) -> None:
+        """Watch nothing any more and hold nothing."""
+        if self._blocked:
+            self._loop.remove_writer(self._target)
+        elif not self.ended:
+            self._loop.remove_reader(self._source)
+        self._return_pipe()
+
+    def _move(self) -> None:
+        """Pass on what the source has."""
+        try:
+            if self._pipe is None:
+                self._pipe = self._splice.lend()
+            moved = 0
+            while moved < BURST_BYTES:
+                count = os.splice(self._source, self._pipe.write, LARGE_BYTES, flags=_FLAGS)
+                if count == 0:
+                    self._eof = True
+                    break
+                self._pending = count
+                if not self._drain(self._pipe):
+                    self._block()
+                    return
+                moved += count
+                if count < BULK_BYTES:
+                    break
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._fail(error)
+            return
+        self._return_pipe()
+        if self._eof:
+            self._loop.remove_reader(self._source)
+            self._end()
+
+    def _drain(self, pipe: Pipe) -> bool:
+        """Empty the pipe into the target; False when the target takes no more."""
+        while self._pending:
+            try:
+                self._pending -= os.splice(pipe.read, self._target, self._pending, flags=_FLAGS)
+            except BlockingIOError:
+                return False
+        return True
+
+    def _block(self) -> None:
+        self._loop.remove_reader(self._source)
+        self._loop.add_writer(self._target, self._resume)
+        self._blocked = True
+
+    def _resume(self) -> None:
+        """Go on: the target takes bytes again."""
+        try:
+            if self._pipe is not None and not self._drain(self._pipe):
+                return
+        except OSError as error:
+            self._fail(error)
+            return
+        self._loop.remove_writer(self._target)
+        self._blocked = False
+        self._return_pipe()
+        self.watch()
+
+    def _end(self) -> None:
+        """Tell the target that nothing more comes; the other direction goes on."""
+        self.ended = True
+        with contextlib.suppress(OSError):  # the target is gone: the other direction will find out
+            self._to.shutdown(socket.SHUT_WR)
+        self._splice.direction_ended()
+
+    def _fail(self, error: OSError) -> None:
+        # A peer that vanishes is everyday life; that we have run out of something is not.
+        ours = error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+        logger.log(logging.WARNING if ours else logging.DEBUG, "cannot pass bytes on: %s", error)
+        self._splice.cut()
+
+    def _return_pipe(self) -> None:
+        if self._pipe is not None:
+            self._splice.give_back(self._pipe, self._pending)
+            self._pipe = None
+            self._pending = 0

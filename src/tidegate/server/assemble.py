@@ -1,0 +1,118 @@
+"""The one place where everything is wired, by hand: read it to see what the gateway is made of.
+
+What is made first is closed last. Nothing below this file knows which store, which backend or which authenticator it
+works with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+
+from tidegate.api.app import create_app
+from tidegate.api.services import Services
+from tidegate.authn.codes import LoginCodes
+from tidegate.authn.sessions import Sessions
+from tidegate.authn.tokens import TokenAuthenticator
+from tidegate.config.load import Loaded
+from tidegate.config.offer import offered
+from tidegate.config.schema import Address, Settings
+from tidegate.console.routes import Console
+from tidegate.control.agents import Agents
+from tidegate.control.bus import Bus
+from tidegate.control.clusters import Clusters, Limits
+from tidegate.control.credentials import LaunchFiles
+from tidegate.control.execute import Executor
+from tidegate.control.reconciler import Reconciler
+from tidegate.control.records import Records
+from tidegate.control.routing import Routing
+from tidegate.control.sweep import Sweep, SweepSettings
+from tidegate.server.backend import make_backend
+from tidegate.server.proxies import dashboard_host
+from tidegate.server.urls import local_url
+from tidegate.store.base import Store
+from tidegate.store.sealing import KEY_FILE
+from tidegate.store.sql import SqlStore
+
+DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """What the control process runs."""
+
+    app: FastAPI
+    clusters: Clusters
+    codes: LoginCodes
+    reconciler: Reconciler
+    routing: Routing
+    store: Store
+    sweep: Sweep
+
+    def jobs(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what turns until the end, by name."""
+        return {"routing": self.routing.run(), "reconciler": self.reconciler.run(), "sweep": self.sweep.run()}
+
+
+@asynccontextmanager
+async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
+    """Make the gateway ready to run, and take it apart afterwards.
+
+    Parameters
+    ----------
+    loaded : Loaded
+        The configuration.
+    address : Address
+        What is really bound.
+
+    Raises
+    ------
+    TidegateError
+        When a part cannot work with this configuration or on this machine.
+    """
+    settings, clock = loaded.settings, time.time
+    async with AsyncExitStack() as stack:
+        store = SqlStore(settings.data)
+        await store.start()
+        stack.push_async_callback(store.close)
+
+        backend = make_backend(loaded)
+        await backend.start()
+        stack.push_async_callback(backend.close)
+        backends = {settings.backend.name: backend}
+
+        routing = Routing(store, settings.data / "run")
+        await routing.start()
+        stack.push_async_callback(routing.close)
+
+        bus = Bus()
+        records = Records(store, bus)
+        executor = Executor(records, backends, routing, _launch_files(settings, address), clock)
+        reconciler = Reconciler(records, backends, executor, bus, clock)
+        sweep = Sweep(store, backends, clock, SweepSettings(keep=settings.history_days * DAY))
+        options = offered(loaded, backend.options())
+        limits = Limits(settings.limits.max_workers, settings.timeouts.start)
+        clusters = Clusters(records, backends, settings.backend.name, bus, clock, options, limits)
+
+        codes = LoginCodes()
+        services = Services(
+            clusters=clusters,
+            agents=Agents(records, bus, clock),
+            store=store,
+            authenticators=[TokenAuthenticator(store)],
+            sessions=Sessions((settings.data / KEY_FILE).read_bytes()),
+            codes=codes,
+            dashboard_host=dashboard_host(settings),
+        )
+        yield Gateway(create_app(services, Console()), clusters, codes, reconciler, routing, store, sweep)
+
+
+def _launch_files(settings: Settings, address: Address) -> LaunchFiles:
+    # Agents run beside the gateway here: they reach it where it listens, whatever its public name.
+    trust = settings.tls.cert.read_text() if settings.tls.cert else None
+    return LaunchFiles(local_url(settings, address), trust)

@@ -1,0 +1,46 @@
+"""The backend that the configuration names, found by its entry point and made with its own settings."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from tidegate.backends.base import Backend
+from tidegate.config.load import BadConfig, Loaded, check, did_you_mean
+from tidegate.config.offer import offered
+from tidegate.config.schema import Section
+from tidegate.model.options import OptionSet
+
+GROUP = "tidegate.backends"
+
+
+def make_backend(loaded: Loaded) -> Backend:
+    """Return the backend, not started.
+
+    A backend's class declares its settings as ``Settings``, a pydantic model (without, it has none), and is made from
+    the data folder and those settings.
+
+    Raises
+    ------
+    BadConfig
+        When there is none of that name, or its settings break their rules.
+    """
+    choice = loaded.settings.backend
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    if choice.name not in found:
+        place = loaded.place(("backend", "name"))
+        hint = did_you_mean(choice.name, sorted(found))
+        raise BadConfig([f"{place}: cannot set backend.name to {choice.name!r}: it is not installed; {hint}"])
+    kind = found[choice.name].load()
+    settings = check(loaded, getattr(kind, "Settings", Section), choice.settings, ("backend",))
+    backend: Backend = kind(loaded.settings.data, settings=settings.model_dump())
+    return backend
+
+
+def check_backend(loaded: Loaded) -> OptionSet:
+    """Return the options that users are offered, which is to check everything that depends on the backend.
+
+    Raises
+    ------
+    BadConfig
+    """
+    return offered(loaded, make_backend(loaded).options())

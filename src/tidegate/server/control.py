@@ -1,0 +1,226 @@
+"""The control process: ``python -m tidegate.server.control CHANNEL PARENT``.
+
+It serves the API and the console on a Unix socket in the data folder, runs the control loop, and dies with its
+supervisor, however that ends. Everything in it is a task of one ``TaskGroup``; when one fails, the process ends with
+it and is started again, which is always right, since nothing is only in its memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from tidegate.authn.codes import CODE_SECONDS
+from tidegate.config.load import Loaded
+from tidegate.config.schema import Address, Settings
+from tidegate.model.cluster import Target
+from tidegate.model.errors import TidegateError
+from tidegate.model.principal import Principal
+from tidegate.server import preflight
+from tidegate.server.assemble import Gateway, assemble
+from tidegate.server.channel import Channel, Message
+from tidegate.server.client_config import current_user
+from tidegate.server.credential import leave_credential
+from tidegate.server.moved import note_address
+from tidegate.server.urls import local_url
+from tidegate.telemetry.logs import configure_logs
+
+PR_SET_PDEATHSIG = 1
+LOCK_SECONDS = 5.0
+"""How long to wait for the lock of an earlier control process: it was killed with its supervisor a moment ago."""
+GRACE_SECONDS = 1.0
+"""How long open requests may take at the end. Long polls, which take longer, are cut."""
+END_SECONDS = 60.0
+"""How long to wait until clusters are gone that were told to end."""
+LOOK_SECONDS = 0.1
+"""How often to look whether they are."""
+
+
+def main() -> None:
+    """Run the control process until it is told to end, or its supervisor is gone."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    _die_with(parent)
+    configure_logs("control")
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
+    end = socket.socket(fileno=descriptor)
+    end.set_inheritable(False)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(end))
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when the supervisor dies, and notice when it has died already."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "cannot ask to die with the supervisor")
+    if os.getppid() != parent:
+        sys.exit("the supervisor is gone")
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    """Keep out of the log what is cut at the end: a long poll that is cancelled is no error."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+async def _run(end: socket.socket) -> None:
+    channel = await Channel.over(end)
+    messages = channel.messages()
+    greeting = await anext(messages)
+    settings = Settings.model_validate(greeting["settings"])
+    address = Address.parse(greeting["address"])
+    try:
+        # Held until the process ends: never closed.
+        await _lock(settings.data / "control.lock")
+        async with assemble(Loaded(settings), address) as gateway:
+            with _listen(settings.data / "run") as listener:
+                notes = await leave_credential(gateway.store, settings, address)
+                notes += await note_address(gateway.store, settings.data, local_url(settings, address))
+                await _Control(gateway, channel, listener).run(messages, notes)
+    except TidegateError as error:
+        channel.send({"event": "failed", "message": error.message})
+        await channel.drain()
+        sys.exit(f"{error.message} ({error.detail or 'no detail'})")
+
+
+async def _lock(path: Path) -> int:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return preflight.lock(path, f"cannot start: another control process works on {path.parent}")
+        except preflight.CannotServe:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+@contextlib.contextmanager
+def _listen(folder: Path) -> Iterator[socket.socket]:
+    """Listen on the Unix socket of the API. What an earlier process left there is replaced in one step."""
+    # Through a descriptor, for an address holds 107 bytes and the folder may lie deep.
+    directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink("api.sock.new", dir_fd=directory)
+            listener.bind(f"/proc/self/fd/{directory}/api.sock.new")
+            listener.listen(1024)
+            os.rename("api.sock.new", "api.sock", src_dir_fd=directory, dst_dir_fd=directory)
+            yield listener
+    finally:
+        os.close(directory)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, but for its signal handlers: the end of this process is decided here."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def end(self) -> None:
+        """Take no more requests, let short ones finish, and cut the others as a crash would.
+
+        Cut, and not answered with an error: the proxies ask the next control what they may ask again.
+        """
+        self.should_exit = True
+        deadline = time.monotonic() + GRACE_SECONDS
+        while self.server_state.tasks and time.monotonic() < deadline:
+            await asyncio.sleep(LOOK_SECONDS)
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        self.force_exit = True
+
+
+class _Control:
+    """What runs between the start and the end."""
+
+    def __init__(self, gateway: Gateway, channel: Channel, listener: socket.socket) -> None:
+        self._gateway = gateway
+        self._channel = channel
+        self._listener = listener
+        self._stop = asyncio.Event()
+
+    async def run(self, messages: AsyncIterator[Message], notes: list[str]) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop.set)
+        server = _Server(_uvicorn_settings(self._gateway.app))
+        async with asyncio.TaskGroup() as tasks:
+            jobs = [tasks.create_task(job, name=name) for name, job in self._gateway.jobs().items()]
+            jobs.append(tasks.create_task(self._talk(messages), name="supervisor"))
+            serving = tasks.create_task(server.serve(sockets=[self._listener]), name="api")
+            self._channel.send(self._ready(notes))
+            await self._stop.wait()
+            # In reverse: no new requests, then no work. Clusters go on.
+            await server.end()
+            await serving
+            for job in jobs:
+                job.cancel()
+
+    def _ready(self, notes: list[str]) -> Message:
+        me = Principal(current_user(), admin=True, method="code")
+        login = f"/login?code={self._gateway.codes.mint(me)}"
+        return {"event": "ready", "login": login, "login_minutes": CODE_SECONDS / 60, "notes": notes}
+
+    async def _talk(self, messages: AsyncIterator[Message]) -> None:
+        """Do what the supervisor asks; when it is gone, end."""
+        async with asyncio.TaskGroup() as tasks:
+            async for message in messages:
+                tasks.create_task(self._answer(message))
+            self._stop.set()
+
+    async def _answer(self, message: Message) -> None:
+        match message["op"]:
+            case "clusters":
+                answer: Message = {"clusters": await self._list_clusters()}
+            case "end-clusters":
+                answer = {"remaining": await self._end_clusters()}
+            case op:
+                answer = {"error": f"{op} is not an operation"}
+        self._channel.send({"id": message["id"], **answer})
+
+    async def _list_clusters(self) -> list[dict[str, Any]]:
+        active = await self._gateway.store.active()
+        return [{"name": c.name, "owner": c.owner, "workers": len(c.active_workers())} for c in active]
+
+    async def _end_clusters(self) -> int:
+        """Tell every cluster to stop, and wait until all are gone; return how many are not."""
+        deadline = time.monotonic() + END_SECONDS
+        while active := await self._gateway.store.active():
+            for cluster in active:
+                if cluster.target is not Target.STOPPED:
+                    await self._gateway.clusters.stop(Principal(cluster.owner, method="supervisor"), cluster.name)
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        return len(active)
+
+
+def _uvicorn_settings(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",  # the API has no WebSockets; those of dashboards end in the proxy
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # the application reads what the proxy says, where it needs it
+        server_header=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The credential of the OS user who starts the gateway: made on the first start, looked after on every later one."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from cryptography import x509
+
+from tidegate.authn.tokens import mint_token
+from tidegate.config.schema import Address, Settings
+from tidegate.model.principal import Principal
+from tidegate.server.client_config import ClientConfig, Connection, current_user
+from tidegate.server.urls import public_url
+from tidegate.store.base import Store
+
+
+async def leave_credential(store: Store, settings: Settings, address: Address) -> list[str]:
+    """See to it that ``Gateway()`` works for the user who starts the gateway; return sentences about what was done.
+
+    A token from an earlier start is kept while this store knows it, so that nothing changes under running notebooks.
+    """
+    user = current_user()
+    config = ClientConfig(settings.data)
+    secret = config.token()
+    known = await store.find_token(secret) if secret else None
+    if secret is None or known is None or known.principal.name != user:
+        principal = Principal(user, admin=True)
+        _, secret = await mint_token(store, principal, "first start of the gateway", now=time.time())
+    return config.leave(Connection(public_url(settings, address), user, secret, _authority(settings.tls.cert)))
+
+
+def _authority(cert: Path | None) -> str | None:
+    """Return the certificate's own file where no authority vouches for it: then clients have to be told to trust it."""
+    if cert is None:
+        return None
+    certificate = x509.load_pem_x509_certificate(cert.read_bytes())
+    return str(cert) if certificate.issuer == certificate.subject else None

@@ -1,0 +1,127 @@
+"""The proxy processes: as many as are set, started again when one dies, taken over from an earlier supervisor.
+
+A proxy that an earlier supervisor started is not our child, but it is ours to look after: when it runs with the same
+settings at the same address it is left alone, connections and all. One with other settings is told to drain: it serves
+what it has to its end, while new ones accept what comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import socket
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tidegate.config.schema import Address, Settings
+from tidegate.server.children import Say, describe_end, keep_running, last_words, start, wait, wait_for_pid
+from tidegate.server.listener import LivingProxy, find_living
+
+
+def proxy_settings(settings: Settings) -> dict[str, Any]:
+    """Return what a proxy process reads from its standard input (``proxy/settings.py``), but for the listener."""
+    tls = settings.tls
+    content = {
+        "run_dir": str(settings.data / "run"),
+        "api_socket": str(settings.data / "run" / "api.sock"),
+        "prefix": settings.prefix,
+        "public_url": settings.public_url,
+        "public_hosts": [host] if (host := public_host(settings)) else [],
+        "dashboard_hosts": dashboard_host(settings),
+        "tls_cert": str(tls.cert) if tls.cert else None,
+        "tls_key": str(tls.key) if tls.key else None,
+    }
+    # By this mark the next supervisor knows whether a living proxy runs with the settings that it wants.
+    mark = hashlib.sha256(json.dumps([version("tidegate"), content]).encode()).hexdigest()[:16]
+    return content | {"mark": mark}
+
+
+def public_host(settings: Settings) -> str | None:
+    """Return the host name in the address that users write, where one is set."""
+    return urlsplit(settings.public_url).hostname if settings.public_url else None
+
+
+def dashboard_host(settings: Settings) -> str | None:
+    """Return the pattern of the dashboards' own host names; None where they live below the gateway's address."""
+    dashboards = settings.dashboards
+    if dashboards.mode == "path" or dashboards.host is not None:
+        return dashboards.host if dashboards.mode != "path" else None
+    seen = Address(public_host(settings) or Address.parse(settings.address).host, 0)
+    return "{name}.localhost" if seen.loopback else None
+
+
+class Proxies:
+    """Keeps the wanted number of proxy processes running on one listening socket.
+
+    Parameters
+    ----------
+    settings : mapping
+        From ``proxy_settings``.
+    listener : socket
+        What they accept from.
+    count : int
+        How many are wanted.
+    living : list of LivingProxy
+        Those of an earlier supervisor.
+    data : Path
+        The data folder.
+    say : callable
+        Tells the person at the terminal.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        listener: socket.socket,
+        count: int,
+        living: list[LivingProxy],
+        data: Path,
+        say: Say,
+    ) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._count = count
+        self._run = data / "run"
+        self._log = data / "logs" / "proxy.log"
+        self._say = say
+        host, port = listener.getsockname()[:2]
+        fit = [p for p in living if p.address == Address(host, port) and p.status.get("mark") == settings["mark"]]
+        self._adopted = fit[:count]
+        self._outdated = [p for p in living if p not in self._adopted]
+
+    async def run(self) -> None:
+        """Keep them running until cancelled. Being cancelled ends none of them."""
+        for proxy in self._outdated:
+            with suppress(OSError):
+                await asyncio.to_thread(proxy.ask, "drain", accept=False)
+        adopted = iter(self._adopted)
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._count):
+                tasks.create_task(keep_running("proxy", partial(self._one, next(adopted, None)), self._say))
+
+    async def drain(self) -> None:
+        """Tell all proxies to end as soon as nothing passes through them any more."""
+        for proxy in await asyncio.to_thread(find_living, self._run):
+            with suppress(OSError):
+                await asyncio.to_thread(proxy.ask, "drain")
+
+    async def _one(self, adopted: LivingProxy | None) -> str:
+        """Wait for the end of one proxy, adopted or started; return how it ended."""
+        if adopted is not None and adopted in self._adopted:
+            self._adopted.remove(adopted)
+            await wait_for_pid(adopted.pid)
+            return "taken over, so nobody knows how"
+        descriptor = self._listener.fileno()
+        process = start(
+            "tidegate.proxy",
+            [str(descriptor)],
+            log=self._log,
+            descriptors=[descriptor],
+            text=json.dumps(self._settings),
+        )
+        return f"{describe_end(await wait(process))}; {last_words(self._log)}"

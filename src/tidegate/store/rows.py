@@ -1,0 +1,191 @@
+"""Between the values of ``model`` and the rows of ``tables``: pure functions, both ways.
+
+A row is a plain dict by column name on the way in, a tuple of ``Row`` on the way out. Written by hand, field by field:
+``dataclasses.asdict`` copies deeply and takes as long as the query itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Row
+
+from tidegate.model.cluster import (
+    Adaptive,
+    Cluster,
+    ClusterSpec,
+    ClusterState,
+    Reason,
+    SchedulerFacts,
+    Target,
+    Worker,
+    WorkerGroup,
+    WorkerState,
+)
+from tidegate.model.event import Event, RecordedEvent
+from tidegate.model.principal import Principal
+from tidegate.store.base import Token
+
+Values = dict[str, Any]
+
+
+def cluster_values(cluster: Cluster) -> Values:
+    """Return the row of a cluster, without its groups and workers."""
+    return {
+        "name": cluster.name,
+        "owner": cluster.owner,
+        "backend": cluster.backend,
+        "spec": _spec_document(cluster.spec),
+        "options": dict(cluster.options),
+        "state": cluster.state.value,
+        "target": cluster.target.value,
+        "created_at": cluster.created_at,
+        "started_at": cluster.started_at,
+        "stopped_at": cluster.stopped_at,
+        "changed_at": cluster.changed_at,
+        "attempt": cluster.attempt,
+        "reason": _reason_document(cluster.reason),
+        "host": cluster.host,
+        "scheduler": _scheduler_document(cluster.scheduler),
+        "revision": cluster.revision,
+    }
+
+
+def group_values(group: WorkerGroup) -> Values:
+    """Return the row of a worker group."""
+    adaptive = group.adaptive
+    return {
+        "name": group.name,
+        "wanted": group.wanted,
+        "adaptive": None if adaptive is None else {"minimum": adaptive.minimum, "maximum": adaptive.maximum},
+        "launched": group.launched,
+        "failures": group.failures,
+        "retry_at": group.retry_at,
+        "trouble": _reason_document(group.trouble),
+    }
+
+
+def worker_values(worker: Worker) -> Values:
+    """Return the row of a worker."""
+    return {
+        "name": worker.name,
+        "worker_group": worker.group,
+        "state": worker.state.value,
+        "changed_at": worker.changed_at,
+        "reason": _reason_document(worker.reason),
+    }
+
+
+def event_values(event: Event, cluster: Cluster, at: float) -> Values:
+    """Return the row of an event of ``cluster``."""
+    return {
+        "at": at,
+        "cluster": cluster.name,
+        "owner": cluster.owner,
+        "kind": event.kind,
+        "body": {"message": event.message, "data": dict(event.data)},
+    }
+
+
+def token_values(token: Token, secret_hash: str) -> Values:
+    """Return the row of a token."""
+    return {
+        "id": token.id,
+        "secret_hash": secret_hash,
+        "principal": token.principal.name,
+        "principal_groups": sorted(token.principal.groups),
+        "admin": token.principal.admin,
+        "method": token.principal.method,
+        "label": token.label,
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+    }
+
+
+def to_cluster(row: Row[Any], groups: Iterable[WorkerGroup], workers: Iterable[Worker]) -> Cluster:
+    """Return the cluster that a row of ``tables.clusters`` and its groups and workers stand for."""
+    return Cluster(
+        name=row.name,
+        owner=row.owner,
+        backend=row.backend,
+        spec=ClusterSpec(**row.spec),
+        created_at=row.created_at,
+        options=row.options,
+        state=ClusterState(row.state),
+        target=Target(row.target),
+        started_at=row.started_at,
+        stopped_at=row.stopped_at,
+        changed_at=row.changed_at,
+        attempt=row.attempt,
+        reason=_to_reason(row.reason),
+        host=row.host,
+        scheduler=None if row.scheduler is None else SchedulerFacts(**row.scheduler),
+        groups=tuple(groups),
+        workers=tuple(workers),
+        revision=row.revision,
+    )
+
+
+def to_group(row: Row[Any]) -> WorkerGroup:
+    """Return the worker group that a row of ``tables.worker_groups`` stands for."""
+    return WorkerGroup(
+        name=row.name,
+        wanted=row.wanted,
+        adaptive=None if row.adaptive is None else Adaptive(**row.adaptive),
+        launched=row.launched,
+        failures=row.failures,
+        retry_at=row.retry_at,
+        trouble=_to_reason(row.trouble),
+    )
+
+
+def to_worker(row: Row[Any]) -> Worker:
+    """Return the worker that a row of ``tables.workers`` stands for."""
+    return Worker(row.name, row.worker_group, WorkerState(row.state), row.changed_at, _to_reason(row.reason))
+
+
+def to_event(row: Row[Any]) -> RecordedEvent:
+    """Return the event that a row of ``tables.events`` stands for."""
+    event = Event(row.kind, row.body["message"], row.body["data"])
+    return RecordedEvent(row.id, row.at, row.cluster, row.owner, event)
+
+
+def to_token(row: Row[Any]) -> Token:
+    """Return the token that a row of ``tables.tokens`` stands for."""
+    principal = Principal(row.principal, frozenset(row.principal_groups), row.admin, row.method)
+    return Token(row.id, principal, row.label, row.created_at, row.expires_at)
+
+
+def _spec_document(spec: ClusterSpec) -> Values:
+    return {
+        "worker_cores": spec.worker_cores,
+        "worker_memory": spec.worker_memory,
+        "max_workers": spec.max_workers,
+        "max_workers_reason": spec.max_workers_reason,
+        "environment": spec.environment,
+        "image": spec.image,
+        "start_timeout": spec.start_timeout,
+        "extra": dict(spec.extra),
+    }
+
+
+def _scheduler_document(facts: SchedulerFacts | None) -> Values | None:
+    if facts is None:
+        return None
+    return {
+        "attempt": facts.attempt,
+        "port": facts.port,
+        "dashboard_port": facts.dashboard_port,
+        "versions": dict(facts.versions),
+    }
+
+
+def _reason_document(reason: Reason | None) -> Values | None:
+    if reason is None:
+        return None
+    return {"code": reason.code, "message": reason.message, "detail": reason.detail, "log_tail": reason.log_tail}
+
+
+def _to_reason(document: Values | None) -> Reason | None:
+    return None if document is None else Reason(**document)

@@ -1,0 +1,279 @@
+"""The store on SQLite or PostgreSQL.
+
+How to think about it
+---------------------
+The statements (``queries.py``) are plain, blocking functions; this file runs each *transaction* as one job on a thread.
+
+* **One thread per transaction, not one hop per statement.** With an asynchronous driver every BEGIN, statement and
+  COMMIT is a trip of its own to that driver's thread: a save took 1.25 ms so, and takes a third of it as one job. A job
+  that has begun also ends: a request that is cancelled leaves no transaction open.
+* **Writers share one thread.** They queue in this process instead of waiting for SQLite's lock in turns of sleep, and
+  what only the writer touches needs no lock. Between processes ``BEGIN IMMEDIATE`` rules.
+* **The last value that was written of each active cluster is kept**, as what the next save is compared with. It is
+  worth something only if its revision is the one that the caller started from; else the record is loaded. So it may be
+  old or missing, never wrong: a revision of a cluster has one content.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from cryptography.fernet import InvalidToken
+from sqlalchemy import URL, Connection, Engine
+
+from tidegate.model.cluster import Cluster, ClusterState, Target
+from tidegate.model.errors import BackendFailed, Busy
+from tidegate.model.event import Event, RecordedEvent
+from tidegate.store import queries
+from tidegate.store.base import Credentials, StaleRecord, Store, StoreUnusable, Token
+from tidegate.store.engine import Mode, for_mode, make_engine, our_words, parse_url, show_url
+from tidegate.store.folder import prepare_database, prepare_folder
+from tidegate.store.schema import bring_up_to_date
+from tidegate.store.sealing import Sealer, open_sealer
+
+DATABASE_FILE = "tidegate.sqlite"
+
+READERS = 4
+"""Threads, and connections, for reading. A read is short: more of them would only fight for the interpreter."""
+
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for another process that holds the database (a backup, a person with a shell) before ``Busy``."""
+
+REMEMBERED = 2000
+"""How many clusters' last written values are kept: some 2 kB each, and 200 bytes for each worker."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class SqlStore(Store):
+    """A ``Store`` in a SQL database.
+
+    Parameters
+    ----------
+    folder : Path
+        The data folder: it holds the sealing key, and the SQLite database unless ``url`` says otherwise.
+    url : str, optional
+        Where the database is: ``postgresql://USER@HOST/NAME``, or ``sqlite:////PATH``.
+    clock : callable, optional
+        Returns the time in seconds since the epoch; events are dated with it.
+    busy_timeout : float, optional
+        Seconds to wait for a database that another process holds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        url: str | None = None,
+        clock: Callable[[], float] = time.time,
+        busy_timeout: float = BUSY_TIMEOUT,
+    ) -> None:
+        self._folder = folder
+        self._url = parse_url(url) if url else URL.create("sqlite", database=str(folder / DATABASE_FILE))
+        self._clock = clock
+        self._busy_timeout = busy_timeout
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._last_written: dict[str, Cluster] = {}
+        # Both are there after start(), which comes before everything else.
+        self._engine: Engine
+        self._sealer: Sealer
+
+    # -- opening and closing -----------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the database, bring its schema up to date, and check that this version can read it."""
+        try:
+            await self._run(self._writer, self._open)
+        except (Busy, BackendFailed) as error:
+            # Here an operator reads, and may know what the words for users leave out.
+            raise StoreUnusable(f"cannot open the database {show_url(self._url)}: {error.detail}") from error
+        finally:
+            if not hasattr(self, "_sealer"):
+                await self.close()
+
+    async def close(self) -> None:
+        """Close it, when what was begun has ended."""
+        await asyncio.to_thread(self._close)
+
+    def _open(self) -> None:
+        prepare_folder(self._folder)
+        if self._url.get_backend_name() == "sqlite":
+            prepare_database(Path(self._url.database or ""))
+        with our_words():
+            bring_up_to_date(self._url, busy_timeout=self._busy_timeout, now=self._clock())
+            self._engine = make_engine(self._url, busy_timeout=self._busy_timeout, connections=READERS + 1)
+            with for_mode(self._engine, Mode.READ).begin() as connection:
+                sealed = queries.all_sealed(connection)
+        self._sealer = open_sealer(self._folder, sealed)
+
+    def _close(self) -> None:
+        self._writer.shutdown()
+        self._readers.shutdown()
+        if hasattr(self, "_engine"):
+            self._engine.dispose()
+
+    # -- running a transaction ---------------------------------------------------------------------------------------
+
+    async def _read(self, query: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        def transaction() -> R:
+            with our_words(), for_mode(self._engine, Mode.READ).begin() as connection:
+                return query(connection, *args, **kwargs)
+
+        return await self._run(self._readers, transaction)
+
+    async def _write(
+        self, mode: Mode, query: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        def transaction() -> R:
+            with our_words(), for_mode(self._engine, mode).begin() as connection:
+                return query(connection, *args, **kwargs)
+
+        return await self._run(self._writer, transaction)
+
+    async def _run(self, executor: Executor, job: Callable[[], R]) -> R:
+        try:
+            done = asyncio.get_running_loop().run_in_executor(executor, job)
+        except RuntimeError as error:
+            raise Busy(
+                "cannot reach the records: the gateway is shutting down. Try again", detail=str(error)
+            ) from error
+        return await done
+
+    # -- clusters ----------------------------------------------------------------------------------------------------
+
+    async def insert(
+        self, cluster: Cluster, credentials: Credentials, events: Sequence[Event], *, key: str | None = None
+    ) -> Cluster:
+        """Record a new cluster, or return the one that the same owner made with the same key."""
+        sealed = self._sealer.seal(json.dumps(asdict(credentials)).encode())
+        agent_token_hash = _hash(credentials.agent_token)
+
+        def write(connection: Connection) -> Cluster:
+            if key is not None and (first := queries.cluster_of_key(connection, cluster.owner, key)) is not None:
+                return first
+            queries.insert_cluster(connection, cluster, sealed, agent_token_hash)
+            queries.insert_events(connection, cluster, events, self._clock())
+            if key is not None:
+                queries.insert_key(connection, cluster.owner, key, cluster.name)
+            return cluster
+
+        return await self._write(Mode.DURABLE, write)
+
+    async def load(self, name: str) -> Cluster | None:
+        """Return the record, or None."""
+        return await self._read(queries.load_cluster, name)
+
+    async def save(self, cluster: Cluster, events: Sequence[Event] = ()) -> Cluster:
+        """Record a changed cluster over the revision that it was made from."""
+        # That a cluster is to stop must not be forgotten, it may cost money; all else is seen again after a power cut.
+        mode = Mode.DURABLE if cluster.target is Target.STOPPED else Mode.WRITE
+        saved = replace(cluster, revision=cluster.revision + 1)
+
+        def write(connection: Connection) -> None:
+            before = self._last_written.get(cluster.name)
+            if before is None or before.revision != cluster.revision:
+                before = queries.load_cluster(connection, cluster.name)
+            if before is None or before.revision != cluster.revision:
+                raise StaleRecord(cluster.name)
+            queries.update_cluster(connection, before, saved)
+            queries.insert_events(connection, saved, events, self._clock())
+
+        def transaction() -> Cluster:
+            with our_words(), for_mode(self._engine, mode).begin() as connection:
+                write(connection)
+            # After the commit, and still on the writer's thread.
+            self._remember(saved)
+            return saved
+
+        return await self._run(self._writer, transaction)
+
+    def _remember(self, saved: Cluster) -> None:
+        self._last_written.pop(saved.name, None)  # so that what was written last stands last
+        if not saved.state.ended:
+            self._last_written[saved.name] = saved
+        if len(self._last_written) > REMEMBERED:
+            del self._last_written[next(iter(self._last_written))]
+
+    async def find(
+        self,
+        *,
+        owner: str | None = None,
+        states: Collection[ClusterState] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 100,
+    ) -> list[Cluster]:
+        """Return clusters, newest first."""
+        return await self._read(queries.find_clusters, owner, states, before, limit)
+
+    async def active(self) -> list[Cluster]:
+        """Return every cluster that has not ended."""
+        return await self._read(queries.active_clusters)
+
+    async def prune(self, before: float) -> list[str]:
+        """Delete clusters that ended before that time, with their events."""
+        return await self._write(Mode.WRITE, queries.prune_clusters, before)
+
+    # -- credentials -------------------------------------------------------------------------------------------------
+
+    async def credentials(self, name: str) -> Credentials | None:
+        """Return the unsealed secrets of a cluster, or None."""
+        sealed = await self._read(queries.sealed_credentials, name)
+        if sealed is None:
+            return None
+        try:
+            return Credentials(**json.loads(self._sealer.unseal(sealed)))
+        except InvalidToken as error:
+            raise BackendFailed(
+                f"cannot read the secrets of cluster {name!r}. Tell the gateway's administrator",
+                detail="they were sealed with a key that this gateway did not find in its seal.key when it started",
+                permanent=True,
+            ) from error
+
+    async def find_by_agent_token(self, token: str) -> str | None:
+        """Return the name of the cluster whose agent bears this token, or None."""
+        return await self._read(queries.cluster_of_agent, _hash(token))
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    async def events(
+        self, *, owner: str | None = None, cluster: str | None = None, after: int = 0, limit: int = 500
+    ) -> list[RecordedEvent]:
+        """Return recorded events in order, those with ``id > after``."""
+        return await self._read(queries.select_events, owner, cluster, after, limit)
+
+    async def last_event_id(self) -> int:
+        """Return the id of the newest event, 0 if there is none."""
+        return await self._read(queries.newest_event_id)
+
+    # -- tokens ------------------------------------------------------------------------------------------------------
+
+    async def add_token(self, token: Token, secret: str) -> None:
+        """Record a token under the hash of its secret."""
+        await self._write(Mode.DURABLE, queries.insert_token, token, _hash(secret))
+
+    async def find_token(self, secret: str) -> Token | None:
+        """Return the token that this secret belongs to, expired or not, or None."""
+        return await self._read(queries.token_of_hash, _hash(secret))
+
+    async def list_tokens(self, principal: str) -> list[Token]:
+        """Return the tokens of one principal, newest first."""
+        return await self._read(queries.tokens_of, principal)
+
+    async def remove_token(self, token_id: str) -> bool:
+        """Delete a token; return whether it was there."""
+        return await self._write(Mode.DURABLE, queries.delete_token, token_id)
+
+
+def _hash(secret: str) -> str:
+    # "surrogatepass": a header may hold any bytes, and a wrong token is wrong, not an error.
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,152 @@
+"""The tables, as this version of Tidegate reads and writes them.
+
+How to think about it
+---------------------
+* What is asked for by value (owner, state, times) is a column; what is only carried (the spec, the options, reasons) is
+  one JSON column each. A field that is added inside a JSON column needs a migration too, if only an empty one:
+  the new revision is what makes an older version refuse the database instead of stumbling over the field.
+* Nothing here is a secret in the clear: ``credentials.sealed`` is encrypted (``sealing.py``), tokens are SHA-256
+  hashes. A plain hash will do, because those tokens are random and long; passwords would need a slow one.
+* ``worker_groups`` and ``workers`` keep the order of the record by their ascending ``id``.
+* A row that belongs to a cluster goes with it (``ON DELETE CASCADE``).
+
+``migrations/`` builds the same tables step by step; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    # Constraints have names, so that a later migration can speak of them on either database.
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits on both databases: SQLite numbers rows by itself only for a column of exactly the type INTEGER."""
+
+Document = JSON(none_as_null=True)
+
+
+def _of_cluster(*, primary_key: bool = False) -> Column[str]:
+    """Return the column that ties a row to its cluster."""
+    return Column("cluster", ForeignKey("clusters.name", ondelete="CASCADE"), primary_key=primary_key, nullable=False)
+
+
+clusters = Table(
+    "clusters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("backend", Text, nullable=False),
+    Column("spec", Document, nullable=False),
+    Column("options", Document, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("stopped_at", Double),
+    Column("changed_at", Double, nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("reason", Document),
+    Column("host", Text),
+    Column("scheduler", Document),
+    Column("revision", BigInteger, nullable=False),
+    Index(None, "state"),
+    Index(None, "created_at", "name"),
+    Index(None, "owner", "created_at", "name"),
+)
+
+worker_groups = Table(
+    "worker_groups",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    _of_cluster(),
+    Column("name", Text, nullable=False),
+    Column("wanted", BigInteger, nullable=False),
+    Column("adaptive", Document),
+    Column("launched", BigInteger, nullable=False),
+    Column("failures", BigInteger, nullable=False),
+    Column("retry_at", Double, nullable=False),
+    Column("trouble", Document),
+    UniqueConstraint("cluster", "name"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    _of_cluster(),
+    Column("name", Text, nullable=False),
+    Column("worker_group", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Column("reason", Document),
+    UniqueConstraint("cluster", "name"),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    _of_cluster(primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("agent_token_hash", Text, nullable=False, unique=True),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("at", Double, nullable=False),
+    _of_cluster(),
+    Column("owner", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    # Message and data are one document: a log's tail may hold bytes that a text column refuses, JSON escapes them.
+    Column("body", Document, nullable=False),
+    Index(None, "cluster", "id"),
+    Index(None, "owner", "id"),
+    sqlite_autoincrement=True,  # else SQLite gives the number of a deleted last event to the next one
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    _of_cluster(),
+    Index(None, "cluster"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("secret_hash", Text, nullable=False, unique=True),
+    Column("principal", Text, nullable=False),
+    Column("principal_groups", Document, nullable=False),
+    Column("admin", Boolean, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Index(None, "principal"),
+)

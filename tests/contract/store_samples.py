@@ -1,0 +1,182 @@
+"""What the suites for stores are fed with: databases to open, and clusters of every shape."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tidegate.model.cluster import (
+    Adaptive,
+    Cluster,
+    ClusterSpec,
+    ClusterState,
+    Reason,
+    SchedulerFacts,
+    Target,
+    Worker,
+    WorkerGroup,
+    WorkerState,
+)
+from tidegate.store.base import Credentials, Store
+from tidegate.store.sql import SqlStore
+
+POSTGRES = os.environ.get("TIDEGATE_TEST_POSTGRES", "")
+"""Where a PostgreSQL is that tests may create schemas in: ``postgresql://USER@HOST/NAME``; empty for none."""
+
+KINDS = ["sqlite", *(["postgresql"] if POSTGRES else [])]
+
+NOW = 1_700_000_000.0
+
+
+@dataclass(frozen=True)
+class Database:
+    """One empty database; every call of ``open`` is another process as far as the store can tell."""
+
+    folder: Path
+    url: str | None = None
+
+    def make(self, **settings: Any) -> SqlStore:
+        """Return a store on this database that is not started yet."""
+        return SqlStore(self.folder, url=self.url, clock=lambda: NOW, **settings)
+
+    @asynccontextmanager
+    async def open(self, **settings: Any) -> AsyncIterator[Store]:
+        """Start a store on this database, and close it in the end."""
+        store = self.make(**settings)
+        await store.start()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+def make_cluster(number: int = 1, **values: Any) -> Cluster:
+    """Return a plain cluster; of two the one with the higher number is the newer."""
+    values = {"owner": "alice", "backend": "local", "spec": ClusterSpec(), "created_at": NOW + number} | values
+    return Cluster(name=f"{number:016x}", **values)
+
+
+def make_credentials(name: str = "1") -> Credentials:
+    """Return credentials in which every secret says what it is and whose."""
+    return Credentials(
+        **{
+            part: f"secret-{part}-{name}"
+            for part in (
+                *("ca_cert", "ca_key", "client_cert", "client_key", "scheduler_cert", "scheduler_key"),
+                *("worker_cert", "worker_key", "agent_token", "dashboard_secret"),
+            )
+        }
+    )
+
+
+def workers(*names: str, state: WorkerState = WorkerState.RUNNING) -> tuple[Worker, ...]:
+    """Return workers of these names."""
+    return tuple(Worker(name, state=state, changed_at=NOW) for name in names)
+
+
+def differing_fields(one: Cluster, other: Cluster) -> list[str]:
+    """Return what differs by name: the comparison of two whole clusters in words takes minutes for generated ones."""
+    return [field.name for field in fields(Cluster) if getattr(one, field.name) != getattr(other, field.name)]
+
+
+def write_and_be_killed(database: Database, name: str, saves: int) -> int:
+    """Let another process change a cluster, kill it in the midst of that, and return the last revision that it said."""
+    writer = Path(__file__).with_name("store_writer.py")
+    command = [sys.executable, str(writer), str(database.folder), database.url or "", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        lines = [process.stdout.readline() for _ in range(saves)]
+        process.kill()
+    return int(lines[-1])
+
+
+# -- clusters of every shape -----------------------------------------------------------------------------------------
+
+# PostgreSQL's texts hold no NUL; names never do, and what comes from a process stands in JSON, which escapes it.
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+texts = st.text(max_size=40)
+times = st.floats(min_value=0, max_value=4e9)
+counts = st.integers(min_value=0, max_value=2**40)
+documents = st.dictionaries(
+    texts.filter(lambda key: "\0" not in key),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    max_size=4,
+)
+reasons = st.builds(Reason, code=texts, message=texts, detail=texts, log_tail=texts)
+specs = st.builds(
+    ClusterSpec,
+    worker_cores=st.floats(0.1, 1e4) | st.integers(1, 100),
+    worker_memory=counts,
+    max_workers=counts,
+    max_workers_reason=texts,
+    environment=texts,
+    image=texts,
+    start_timeout=times,
+    extra=documents,
+)
+facts = st.builds(
+    SchedulerFacts,
+    attempt=counts,
+    port=st.integers(1, 65535),
+    dashboard_port=st.none() | st.integers(1, 65535),
+    versions=st.dictionaries(names, texts, max_size=3),
+)
+
+
+def _unique_by_name(values: st.SearchStrategy[Any], size: int) -> st.SearchStrategy[tuple[Any, ...]]:
+    name_of: Callable[[Any], str] = lambda value: value.name  # noqa: E731
+    return st.lists(values, unique_by=name_of, max_size=size).map(tuple)
+
+
+group_tuples = _unique_by_name(
+    st.builds(
+        WorkerGroup,
+        name=names,
+        wanted=counts,
+        adaptive=st.none() | st.builds(Adaptive, minimum=counts, maximum=counts),
+        launched=counts,
+        failures=counts,
+        retry_at=times,
+        trouble=st.none() | reasons,
+    ),
+    size=3,
+)
+worker_tuples = _unique_by_name(
+    st.builds(
+        Worker,
+        name=st.sampled_from([f"default-{n}" for n in range(9)]),
+        group=names,
+        state=st.sampled_from(WorkerState),
+        changed_at=times,
+        reason=st.none() | reasons,
+    ),
+    size=6,
+)
+clusters = st.builds(
+    Cluster,
+    name=st.just("generated"),
+    owner=names,
+    backend=names,
+    spec=specs,
+    created_at=times,
+    options=documents,
+    state=st.sampled_from(ClusterState),
+    target=st.sampled_from(Target),
+    started_at=st.none() | times,
+    stopped_at=st.none() | times,
+    changed_at=times,
+    attempt=counts,
+    reason=st.none() | reasons,
+    host=st.none() | names,
+    scheduler=st.none() | facts,
+    groups=group_tuples,
+    workers=worker_tuples,
+    revision=st.just(0),
+)

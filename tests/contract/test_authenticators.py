@@ -1,0 +1,117 @@
+"""What every authenticator promises (``authn/base.py``)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tidegate.authn.base import Authenticator, Presented, parse_authorization
+from tidegate.authn.tokens import TokenAuthenticator, mint_token
+from tidegate.model.principal import Principal
+from tidegate.store.sql import SqlStore
+
+KINDS = ["tokens"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An authenticator, and the headers by which it knows alice."""
+
+    authenticator: Authenticator
+    good: tuple[str, ...]
+    nearly: tuple[str, ...]
+
+
+def basic(user: str, secret: str) -> str:
+    """Return a Basic header."""
+    return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
+
+
+@pytest.fixture(params=KINDS)
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    """Each authenticator, with a credential of alice."""
+    store = SqlStore(tmp_path / "data")
+    await store.start()
+    _, secret = await mint_token(store, Principal("alice"), "test", now=1.0)
+    _, another = await mint_token(store, Principal("mallory"), "test", now=1.0)
+    good = (f"Bearer {secret}", f"bearer {secret}", f"BEARER   {secret} ", basic("alice", secret))
+    nearly = (
+        f"Bearer {secret[:-1]}",
+        f"Bearer {secret}x",
+        f"Bearer {secret.upper()}",
+        f"Bearer {secret[:-1]}{'A' if secret[-1] != 'A' else 'B'}",
+        f"Token {secret}",
+        basic("alice", another),
+        basic("mallory", secret),
+        basic("alice", ""),
+        "Basic " + secret,
+        "Basic ====",
+        "Basic YWxpY2U=",
+        "Digest username=alice",
+    )
+    yield Subject(TokenAuthenticator(store), good, nearly)
+    await store.close()
+
+
+def presented(header: str) -> Presented:
+    """Parse a header that has the form of one."""
+    parsed = parse_authorization(header)
+    assert parsed is not None
+    return parsed
+
+
+async def test_a_right_credential_is_known_in_every_form(subject: Subject) -> None:
+    """Schemes are compared without case, and spaces around do not matter."""
+    for header in subject.good:
+        principal = await subject.authenticator.authenticate(presented(header))
+        assert principal is not None, header
+        assert principal.name == "alice"
+
+
+async def test_a_nearly_right_credential_is_not(subject: Subject) -> None:
+    """One wrong character, another name, another scheme: None, without a word about which."""
+    for header in subject.nearly:
+        assert await subject.authenticator.authenticate(presented(header)) is None, header
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(scheme=st.sampled_from(["basic", "bearer", "negotiate", ""]), value=st.text())
+async def test_nonsense_is_nobody(subject: Subject, scheme: str, value: str) -> None:
+    """Whatever is presented, the answer is None and never an exception."""
+    assert await subject.authenticator.authenticate(Presented(scheme, value)) is None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(raw=st.binary())
+async def test_basic_nonsense_is_nobody(subject: Subject, raw: bytes) -> None:
+    """Any bytes in base64, and any that only look like it."""
+    for value in (base64.b64encode(raw).decode(), raw.decode("latin-1")):
+        assert await subject.authenticator.authenticate(Presented("basic", value)) is None
+
+
+async def test_no_secret_is_shown(subject: Subject) -> None:
+    """Neither what was presented nor the authenticator shows a secret when it is printed."""
+    secret = subject.good[0].split()[1]
+    given_ = presented(subject.good[0])
+    await subject.authenticator.authenticate(given_)
+
+    assert secret not in repr(given_)
+    assert secret not in repr(vars(subject.authenticator))
+
+
+async def test_it_names_the_scheme_of_the_challenge(subject: Subject) -> None:
+    """A refused program is told which scheme to come back with."""
+    names: Callable[[str], bool] = str.isalnum
+    assert names(subject.authenticator.scheme)
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", " ", "é x"])
+def test_a_header_that_is_none_is_not_presented(header: str | None) -> None:
+    """A scheme without a value, or no scheme at all."""
+    assert parse_authorization(header) is None

@@ -1,0 +1,148 @@
+"""A store in memory, for tests that need thousands of them. It passes the same contract suite as the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from tidegate.model.cluster import Cluster, ClusterState
+from tidegate.model.event import Event, RecordedEvent
+from tidegate.store.base import AlreadyExists, Credentials, StaleRecord, Store, Token
+
+
+@dataclass
+class Tables:
+    """What lasts: several stores may stand on the same tables, as several processes on one database."""
+
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    credentials: dict[str, Credentials] = field(default_factory=dict)
+    keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    events: list[RecordedEvent] = field(default_factory=list)
+    tokens: dict[str, tuple[Token, str]] = field(default_factory=dict)
+    last_event: int = 0
+
+
+class MemoryStore(Store):
+    """A ``Store`` on ``Tables``."""
+
+    def __init__(self, tables: Tables, clock: Callable[[], float]) -> None:
+        self.tables = tables
+        self._clock = clock
+
+    async def start(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def insert(
+        self, cluster: Cluster, credentials: Credentials, events: Sequence[Event], *, key: str | None = None
+    ) -> Cluster:
+        """Record a new cluster, or return the one that the same owner made with the same key."""
+        tables = self.tables
+        if key is not None and (cluster.owner, key) in tables.keys:
+            return tables.clusters[tables.keys[cluster.owner, key]]
+        if cluster.name in tables.clusters:
+            raise AlreadyExists(cluster.name)
+        tables.clusters[cluster.name] = cluster
+        tables.credentials[cluster.name] = credentials
+        if key is not None:
+            tables.keys[cluster.owner, key] = cluster.name
+        self._record(cluster, events)
+        return cluster
+
+    async def load(self, name: str) -> Cluster | None:
+        """Return the record, or None."""
+        return self.tables.clusters.get(name)
+
+    async def save(self, cluster: Cluster, events: Sequence[Event] = ()) -> Cluster:
+        """Record a changed cluster over the revision that it was made from."""
+        before = self.tables.clusters.get(cluster.name)
+        if before is None or before.revision != cluster.revision:
+            raise StaleRecord(cluster.name)
+        saved = replace(cluster, revision=cluster.revision + 1)
+        self.tables.clusters[cluster.name] = saved
+        if saved.state.ended:
+            self.tables.credentials.pop(cluster.name, None)
+        self._record(saved, events)
+        return saved
+
+    def _record(self, cluster: Cluster, events: Sequence[Event]) -> None:
+        for event in events:
+            self.tables.last_event += 1
+            entry = RecordedEvent(self.tables.last_event, self._clock(), cluster.name, cluster.owner, event)
+            self.tables.events.append(entry)
+
+    async def find(
+        self,
+        *,
+        owner: str | None = None,
+        states: Collection[ClusterState] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 100,
+    ) -> list[Cluster]:
+        """Return clusters, newest first."""
+        found = [
+            c
+            for c in self.tables.clusters.values()
+            if (owner is None or c.owner == owner)
+            and (states is None or c.state in states)
+            and (before is None or (c.created_at, c.name) < before)
+        ]
+        return sorted(found, key=lambda c: (c.created_at, c.name), reverse=True)[:limit]
+
+    async def active(self) -> list[Cluster]:
+        """Return every cluster that has not ended."""
+        return [c for c in self.tables.clusters.values() if not c.state.ended]
+
+    async def credentials(self, name: str) -> Credentials | None:
+        """Return the secrets of a cluster, or None."""
+        return self.tables.credentials.get(name)
+
+    async def find_by_agent_token(self, token: str) -> str | None:
+        """Return the name of the cluster whose agent bears this token, or None."""
+        return next((n for n, c in self.tables.credentials.items() if c.agent_token == token), None)
+
+    async def events(
+        self, *, owner: str | None = None, cluster: str | None = None, after: int = 0, limit: int = 500
+    ) -> list[RecordedEvent]:
+        """Return recorded events in order, those with ``id > after``."""
+        found = [
+            e
+            for e in self.tables.events
+            if e.id > after and (owner is None or e.owner == owner) and (cluster is None or e.cluster == cluster)
+        ]
+        return found[:limit]
+
+    async def last_event_id(self) -> int:
+        """Return the id of the newest event, 0 if there is none."""
+        return self.tables.last_event
+
+    async def prune(self, before: float) -> list[str]:
+        """Delete clusters that ended before that time, with their events."""
+        tables = self.tables
+        old = [c.name for c in tables.clusters.values() if c.stopped_at is not None and c.stopped_at < before]
+        for name in old:
+            del tables.clusters[name]
+        tables.keys = {key: name for key, name in tables.keys.items() if name not in old}
+        tables.events = [e for e in tables.events if e.cluster not in old]
+        return old
+
+    async def add_token(self, token: Token, secret: str) -> None:
+        """Record a token."""
+        if token.id in self.tables.tokens or any(s == secret for _, s in self.tables.tokens.values()):
+            raise AlreadyExists(token.id)
+        self.tables.tokens[token.id] = (token, secret)
+
+    async def find_token(self, secret: str) -> Token | None:
+        """Return the token that this secret belongs to, or None."""
+        return next((t for t, s in self.tables.tokens.values() if s == secret), None)
+
+    async def list_tokens(self, principal: str) -> list[Token]:
+        """Return the tokens of one principal, newest first."""
+        mine = [t for t, _ in self.tables.tokens.values() if t.principal.name == principal]
+        return sorted(mine, key=lambda t: t.created_at, reverse=True)
+
+    async def remove_token(self, token_id: str) -> bool:
+        """Delete a token; return whether it was there."""
+        return self.tables.tokens.pop(token_id, None) is not None

@@ -1,0 +1,28 @@
+"""What tests of every part use: waiting for a condition with a deadline, since nothing here sleeps and hopes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+INTERVAL = 0.02
+"""Seconds between two looks at a condition that nobody can notify us of."""
+
+
+async def eventually(predicate: Callable[[], object], timeout: float = 10.0, what: str = "") -> None:
+    """Return when ``predicate()`` is true; fail, naming ``what``, when it is not within ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not come true within {timeout:g} s: {what or predicate}")
+        await asyncio.sleep(INTERVAL)
+
+
+def eventually_sync(predicate: Callable[[], object], timeout: float = 10.0, what: str = "") -> None:
+    """Do the same where there is no event loop."""
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not come true within {timeout:g} s: {what or predicate}")
+        time.sleep(INTERVAL)

@@ -1,0 +1,78 @@
+"""Session cookies: they say who, they end, and they cannot be made by anyone else."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.in_process import Clock
+from tidegate.authn.sessions import SESSION_SECONDS, Sessions
+from tidegate.model.principal import Principal
+
+ALICE = Principal("alicé", frozenset({"astro", "geo"}), admin=True, method="session")
+
+
+def test_a_session_says_who_logged_in() -> None:
+    """Name, groups and admin come back; the method is the session."""
+    sessions = Sessions(b"k" * 32, Clock())
+
+    assert sessions.read(sessions.seal(Principal("alicé", frozenset({"geo", "astro"}), admin=True))) == ALICE
+
+
+def test_a_session_ends_by_itself() -> None:
+    """After a working day it is worth nothing."""
+    clock = Clock()
+    sessions = Sessions(b"k" * 32, clock)
+    cookie = sessions.seal(ALICE)
+
+    clock.now += SESSION_SECONDS - 1
+    assert sessions.read(cookie) is not None
+    clock.now += 1
+
+    assert sessions.read(cookie) is None
+
+
+def test_a_session_of_another_gateway_is_no_session() -> None:
+    """The key decides."""
+    clock = Clock()
+
+    assert Sessions(b"k" * 32, clock).read(Sessions(b"K" * 32, clock).seal(ALICE)) is None
+
+
+def test_no_byte_of_a_session_can_be_changed() -> None:
+    """Every altered cookie is refused, and never an error."""
+    sessions = Sessions(b"k" * 32, Clock())
+    cookie = sessions.seal(Principal("alice"))
+    forged = base64.urlsafe_b64encode(base64.urlsafe_b64decode(cookie.partition(".")[0]).replace(b"alice", b"admin"))
+
+    assert sessions.read(f"{forged.decode()}.{cookie.partition('.')[2]}") is None
+    for position in range(len(cookie)):
+        assert sessions.read(cookie[:position] + "~" + cookie[position + 1 :]) is None
+
+
+@given(st.one_of(st.none(), st.text()))
+def test_nonsense_is_no_session(value: str | None) -> None:
+    """Whatever a browser sends, reading it never raises."""
+    assert Sessions(b"k" * 32, Clock()).read(value) is None
+
+
+@pytest.mark.parametrize(
+    ("scheme", "prefix", "start"),
+    [
+        ("http", "", "tidegate-"),
+        ("http", "/services/dask", "tidegate-"),
+        ("https", "", "__Host-tidegate-"),
+        ("https", "/services/dask", "__Secure-tidegate-"),
+    ],
+)
+def test_the_cookies_name_makes_browsers_enforce_its_place(scheme: str, prefix: str, start: str) -> None:
+    """``__Host-`` wants the whole host, which under a prefix is not ours."""
+    assert Sessions(b"k" * 32).cookie_name(scheme, prefix).startswith(start)
+
+
+def test_two_gateways_on_one_host_have_different_cookies() -> None:
+    """Cookies know no ports."""
+    assert Sessions(b"k" * 32).cookie_name("http", "") != Sessions(b"K" * 32).cookie_name("http", "")

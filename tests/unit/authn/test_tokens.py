@@ -1,0 +1,174 @@
+"""Personal tokens: how they look, how long an answer is believed, and how they are presented."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.in_process import Clock
+from tidegate.authn import tokens
+from tidegate.authn.base import Presented
+from tidegate.authn.tokens import CACHE_SECONDS, SECRET, TokenAuthenticator, mint_token
+from tidegate.model.principal import Principal, Token
+from tidegate.store.sql import SqlStore
+
+ALICE = Principal("alice", frozenset({"astro"}))
+
+
+class CountingStore:
+    """The real store, with a count of how often it was asked."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self.store = store
+        self.asked = 0
+
+    async def add_token(self, token: Token, secret: str) -> None:
+        """Pass on."""
+        await self.store.add_token(token, secret)
+
+    async def find_token(self, secret: str) -> Token | None:
+        """Count and pass on."""
+        self.asked += 1
+        return await self.store.find_token(secret)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[CountingStore]:
+    """A store on disk."""
+    store = SqlStore(tmp_path / "data")
+    await store.start()
+    yield CountingStore(store)
+    await store.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Time that stands still."""
+    return Clock()
+
+
+def bearer(secret: str) -> Presented:
+    """Present a secret as a program does."""
+    return Presented("bearer", secret)
+
+
+def basic(user: bytes, secret: str) -> Presented:
+    """Present a secret as the official dask-gateway client does."""
+    return Presented("basic", base64.b64encode(user + b":" + secret.encode()).decode())
+
+
+async def test_a_secret_can_be_recognised_by_scanners_and_is_long(store: CountingStore) -> None:
+    """Every secret has the prefix and 256 random bits, and no two are the same."""
+    made = [(await mint_token(store, ALICE, "laptop", now=1.0))[1] for _ in range(20)]
+
+    assert all(SECRET.fullmatch(secret) for secret in made)
+    assert made[0].startswith("tdg_")
+    assert len(set(made)) == 20
+
+
+async def test_the_principal_comes_back_with_its_groups(store: CountingStore, clock: Clock) -> None:
+    """What was recorded with the token is what the caller is taken for."""
+    token, secret = await mint_token(store, ALICE, "laptop", now=1.0)
+
+    assert token.label == "laptop"
+    assert await TokenAuthenticator(store, clock).authenticate(bearer(secret)) == ALICE
+
+
+async def test_a_revoked_token_is_refused_within_five_seconds(store: CountingStore, clock: Clock) -> None:
+    """An answer is believed for a few seconds and no longer."""
+    token, secret = await mint_token(store, ALICE, "laptop", now=1.0)
+    authenticator = TokenAuthenticator(store, clock)
+    assert await authenticator.authenticate(bearer(secret)) is not None
+    await store.store.remove_token(token.id)
+
+    clock.now += 5.0
+
+    assert CACHE_SECONDS < 5
+    assert await authenticator.authenticate(bearer(secret)) is None
+
+
+async def test_the_store_is_asked_once_while_an_answer_is_fresh(store: CountingStore, clock: Clock) -> None:
+    """Ten requests within the time cost one query."""
+    _, secret = await mint_token(store, ALICE, "laptop", now=1.0)
+    authenticator = TokenAuthenticator(store, clock)
+
+    for _ in range(10):
+        assert await authenticator.authenticate(bearer(secret)) is not None
+
+    assert store.asked == 1
+
+
+async def test_an_expired_token_is_refused_at_once(store: CountingStore, clock: Clock) -> None:
+    """Expiry does not wait for the cache."""
+    _, secret = await mint_token(store, ALICE, "laptop", now=clock.now, expires_at=clock.now + 1)
+    authenticator = TokenAuthenticator(store, clock)
+    assert await authenticator.authenticate(bearer(secret)) is not None
+
+    clock.now += 1
+
+    assert await authenticator.authenticate(bearer(secret)) is None
+
+
+async def test_wrong_secrets_are_neither_remembered_nor_looked_up_in_vain(store: CountingStore, clock: Clock) -> None:
+    """Garbage costs no query, and a token that is minted after a failed attempt works at once."""
+    authenticator = TokenAuthenticator(store, clock)
+    for garbage in ("", "x", "tdg_short", "tdg_" + "é" * 43, "tdg_" + "a" * 44, "tdg_" + "a" * 42 + "\n"):
+        assert await authenticator.authenticate(bearer(garbage)) is None
+    assert store.asked == 0
+
+    secret = "tdg_" + "b" * 43
+    assert await authenticator.authenticate(bearer(secret)) is None
+    await store.add_token(Token("id", ALICE, "late", 1.0), secret)
+
+    assert await authenticator.authenticate(bearer(secret)) == ALICE
+
+
+async def test_the_cache_is_bounded(store: CountingStore, clock: Clock) -> None:
+    """However many tokens there are, only so many answers are kept, and none of them holds a secret."""
+    authenticator = TokenAuthenticator(store, clock)
+    _, secret = await mint_token(store, ALICE, "laptop", now=1.0)
+    await authenticator.authenticate(bearer(secret))
+    known = authenticator._known
+    entry = next(iter(known.values()))
+    for number in range(tokens.CACHE_SIZE - 1):
+        known[number.to_bytes(32, "big")] = entry
+
+    _, another = await mint_token(store, ALICE, "laptop", now=1.0)
+    await authenticator.authenticate(bearer(another))
+
+    assert len(known) == tokens.CACHE_SIZE
+    assert secret not in repr(known)
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("alice", b"alice"),
+        ("josé", "josé".encode("latin-1")),
+        ("josé", "josé".encode()),
+        ("service:dask", b"service:dask"),
+    ],
+)
+async def test_basic_takes_the_owners_name_in_either_encoding(
+    store: CountingStore, clock: Clock, name: str, sent: bytes
+) -> None:
+    """Clients do not agree on how a name becomes bytes."""
+    _, secret = await mint_token(store, Principal(name), "laptop", now=1.0)
+
+    principal = await TokenAuthenticator(store, clock).authenticate(basic(sent, secret))
+
+    assert principal is not None
+    assert principal.name == name
+
+
+@pytest.mark.parametrize("user", [b"", b"mallory", b"Alice", b"alice ", b"\xff\xfe"])
+async def test_basic_refuses_the_right_secret_under_another_name(
+    store: CountingStore, clock: Clock, user: bytes
+) -> None:
+    """A notebook that is configured for somebody else must not silently act as the token's owner."""
+    _, secret = await mint_token(store, ALICE, "laptop", now=1.0)
+
+    assert await TokenAuthenticator(store, clock).authenticate(basic(user, secret)) is None

@@ -1,0 +1,18 @@
+"""Clusters of real processes for the tests of the local backend."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.backend_sites import LocalSite
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[LocalSite]:
+    """Give a place of a cluster's own; afterwards nothing of it runs."""
+    site = await LocalSite(tmp_path).start()
+    yield site
+    await site.close()

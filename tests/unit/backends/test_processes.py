@@ -1,0 +1,106 @@
+"""Finding and ending processes by descent, mark and control group."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import eventually_sync
+from tidegate.backends.local import machine
+from tidegate.backends.local.backend import LocalBackend
+from tidegate.backends.local.keeper import processes
+
+MARK = secrets.token_hex(8)
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """Give a process that bears a mark."""
+    environment = {"PATH": os.environ["PATH"], processes.MARK: MARK, processes.CLUSTER: "c1"}
+    process = subprocess.Popen(["sleep", "1000"], env=environment)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_process_is_found_by_its_mark(sleeper: subprocess.Popen[bytes]) -> None:
+    """By the whole mark, with the name of its cluster; and not once it has ended."""
+    assert processes.marked(MARK) == {"c1": {sleeper.pid}}
+    assert processes.marked(MARK[:-1]) == {}
+    sleeper.kill()
+    eventually_sync(lambda: processes.marked(MARK) == {}, what="a zombie counts as gone")
+
+
+def test_a_zombie_has_ended(sleeper: subprocess.Popen[bytes]) -> None:
+    """It has no start time any more, and is found among the zombies of its parent."""
+    assert processes.start_time(sleeper.pid) is not None
+    assert processes.identity(sleeper.pid) != processes.identity(os.getpid())
+    sleeper.kill()
+    eventually_sync(lambda: processes.start_time(sleeper.pid) is None)
+    assert sleeper.pid in processes.zombie_children(os.getpid())
+    assert sleeper.pid not in processes.descendants(os.getpid())
+
+
+def test_a_sweep_ends_what_it_finds(sleeper: subprocess.Popen[bytes]) -> None:
+    """It returns when nothing is found any more, or says that it could not."""
+    assert sleeper.pid in processes.descendants(os.getpid())
+    assert processes.sweep(lambda: processes.marked(MARK).get("c1", set()), 10)
+    assert sleeper.wait() == -signal.SIGKILL
+    assert not processes.sweep(lambda: {2**22 + 1}, 0)
+
+
+async def test_stop_ends_what_bears_the_mark_without_a_keeper(tmp_path: Path) -> None:
+    """A process whose cluster left nothing but the mark is listed as something that runs, and ended."""
+    backend = LocalBackend(tmp_path)
+    await backend.start()
+    mark = (tmp_path / "clusters" / ".mark").read_text()
+    environment = {"PATH": os.environ["PATH"], processes.MARK: mark, processes.CLUSTER: "c2"}
+    process = subprocess.Popen(["sleep", "1000"], env=environment)
+    try:
+        assert await backend.list_clusters() == {"c2"}
+        assert (await backend.observe(["c2"]))["c2"].remains
+        await backend.stop("c2")
+        assert process.wait() == -signal.SIGKILL
+        assert not (await backend.observe(["c2"]))["c2"].remains
+    finally:
+        process.kill()
+        await backend.close()
+
+
+@pytest.mark.skipif(machine.group_folder() is None, reason="this host lets us make no control groups")
+def test_a_control_group_ends_what_nothing_else_finds() -> None:
+    """A process without mark and without parent is still a member of its group."""
+    parent = machine.group_folder()
+    assert parent is not None
+    group = parent / f"tidegate-test-{secrets.token_hex(4)}"
+    group.mkdir()
+    try:
+        process = subprocess.Popen(["sleep", "1000"], preexec_fn=lambda: processes.join_group(str(group)))
+        assert processes.group_members(str(group)) == {process.pid}
+        processes.kill_group(str(group))
+        assert process.wait() == -signal.SIGKILL
+        assert processes.group_members(str(group)) == set()
+    finally:
+        processes.remove_group(str(group))
+    assert not group.exists()
+    assert processes.group_members(str(group)) == set()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "why"),
+    [
+        (0, "exited", "its process ended with exit code 0"),
+        (70, "exited", "its process ended with exit code 70"),
+        (-9, "killed", "signal 9 (SIGKILL) ended its process"),
+        (-40, "killed", "signal 40 (unknown) ended its process"),
+    ],
+)
+def test_an_end_is_told_in_words(status: int, code: str, why: str) -> None:
+    """Exit codes and signals have a code for programs and a sentence for people."""
+    assert processes.describe_end(status) == (code, why)

@@ -1,0 +1,55 @@
+"""What is printed about settings is complete, true, and can be used as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tidegate.backends.local.settings import LocalSettings
+from tidegate.config.explain import entries, explain, reference
+from tidegate.config.load import load
+
+
+def test_every_setting_has_a_docstring() -> None:
+    """A setting that nobody explained cannot be added."""
+    assert [".".join(map(str, e.location)) for e in entries() if not e.doc] == []
+
+
+def test_the_explanation_can_be_used_as_a_file(tmp_path: Path) -> None:
+    """Reading it back gives the same settings."""
+    path = tmp_path / "tidegate.yaml"
+    path.write_text(
+        "prefix: /services/dask-gateway\n"
+        "backend: {name: local, environments: {base: /opt/python}}\n"
+        "options:\n  worker_cores: {type: integer, default: 2, maximum: 4}\n  queue: {type: choice, choices: [a, b]}\n"
+    )
+    first = load(path)
+    again = tmp_path / "again.yaml"
+    again.write_text(explain(first))
+
+    assert load(again).settings == first.settings
+
+
+def test_the_explanation_says_where_each_value_came_from(tmp_path: Path) -> None:
+    """Argument, file and line, or default."""
+    path = tmp_path / "tidegate.yaml"
+    path.write_text("limits:\n  max_workers: 7\n")
+
+    text = explain(load(path, {"address": ("--address", "127.0.0.1:9000")}))
+
+    assert "here from --address]\naddress: 127.0.0.1:9000" in text
+    assert "(workers), default null; here from tidegate.yaml:2]\n  max_workers: 7" in text
+    assert "(days), default 30; here from default]\nhistory_days: 30" in text
+
+
+def test_the_reference_page_has_every_setting() -> None:
+    """Whatever is declared is on the page, options' own settings too."""
+    page = reference({"local": LocalSettings})
+
+    for heading in (
+        "## `address`",
+        "### `tls.cert`",
+        "#### `options.NAME.maximum`",
+        "## `history_days`",
+        "#### `backend.scratch`",
+    ):
+        assert heading in page

@@ -1,0 +1,145 @@
+"""The way from the console to a dashboard: a ticket for its owner, on a host of its own."""
+
+from __future__ import annotations
+
+from http.cookies import SimpleCookie
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from tests.in_process import Gateway, gateway_in_process
+from tidegate.model.cluster import Target
+from tidegate.wire.tickets import COOKIE_SECONDS, OPEN_SECONDS, verify
+
+
+async def running(gateway: Gateway) -> str:
+    """Return the name of a running cluster of alice's."""
+    cluster = await gateway.create("alice")
+    await gateway.become_running(cluster.name)
+    return cluster.name
+
+
+async def secret_of(gateway: Gateway, name: str) -> str:
+    """Return the cluster's dashboard secret."""
+    secret: str = (await gateway.store.credentials(name)).dashboard_secret
+    return secret
+
+
+@pytest.mark.parametrize(
+    ("headers", "start"),
+    [
+        ({"X-Forwarded-Host": "127.0.0.1:8000"}, "http://NAME.localhost:8000"),
+        ({"X-Forwarded-Host": "[::1]:8000"}, "http://NAME.localhost:8000"),
+        ({"X-Forwarded-Host": "dask.example.org", "X-Forwarded-Proto": "https"}, "https://NAME.localhost"),
+        ({"X-Forwarded-Host": "localhost:8000", "X-Forwarded-Prefix": "/services/dask"}, "http://NAME.localhost:8000"),
+    ],
+)
+async def test_the_owner_is_sent_to_the_dashboards_own_host(
+    gateway: Gateway, headers: dict[str, str], start: str
+) -> None:
+    """With a ticket that works once, soon, for this cluster, and the page that was asked for."""
+    name = await running(gateway)
+
+    reply = await gateway.browser("alice", **headers).get(f"/clusters/{name}/individual-plots?theme=dark")
+
+    where = urlsplit(reply.headers["location"])
+    query = parse_qs(where.query)
+    assert reply.status_code == 302
+    assert f"{where.scheme}://{where.netloc}{where.path}" == start.replace("NAME", name) + "/_tidegate/open"
+    assert query["next"] == ["/individual-plots?theme=dark"]
+    secret, now = await secret_of(gateway, name), gateway.clock.now
+    ticket = verify(query["ticket"][0], name, secret, now)
+    assert ticket is not None
+    assert (ticket.user, len(ticket.once) > 20) == ("alice", True)
+    assert verify(query["ticket"][0], name, secret, now + OPEN_SECONDS) is None
+    assert secret not in reply.headers["location"]
+
+
+async def test_no_two_tickets_are_the_same(gateway: Gateway) -> None:
+    """Each is used up by itself."""
+    name = await running(gateway)
+    browser = gateway.browser("alice")
+
+    links = {(await browser.get(f"/clusters/{name}/status")).headers["location"] for _ in range(3)}
+
+    assert len(links) == 3
+
+
+async def test_nobody_is_led_to_the_login_and_back(gateway: Gateway) -> None:
+    """With the page of the dashboard in ``next``."""
+    name = await running(gateway)
+
+    reply = await gateway.browser().get(f"/clusters/{name}/status")
+
+    assert reply.status_code == 303
+    assert reply.headers["location"] == f"/login?next=%2Fclusters%2F{name}%2Fstatus"
+
+
+async def test_a_dashboard_that_is_not_there_is_explained(gateway: Gateway) -> None:
+    """Not started, ended, failed, or without bokeh: a page that says so, with the reason."""
+    requested, failed, leaving, bare = [(await gateway.create()).name for _ in range(4)]
+    await gateway.become_failed(failed)
+    await gateway.become_running(leaving)
+    await gateway.change(leaving, target=Target.STOPPED)
+    await gateway.become_running(bare, dashboard=False)
+    browser = gateway.browser("alice")
+
+    replies = {name: await browser.get(f"/clusters/{name}/status") for name in (requested, failed, leaving, bare)}
+
+    assert {reply.status_code for reply in replies.values()} == {409}
+    assert "Requested" in replies[requested].text
+    assert "exit code 1" in replies[failed].text
+
+
+@pytest.mark.parametrize("page", ["", "status", "a b/ü", "x%2F..%2Fy", "//evil.test"])
+async def test_a_strange_page_stays_on_the_dashboards_host(gateway: Gateway, page: str) -> None:
+    """Whatever the path, ``next`` is a path, and the answer has one location."""
+    name = await running(gateway)
+
+    reply = await gateway.browser("alice").get(f"/clusters/{name}/{page}")
+
+    assert reply.status_code == 302
+    location = reply.headers["location"]
+    assert location.startswith(f"http://{name}.localhost/_tidegate/open?ticket=")
+    assert parse_qs(urlsplit(location).query)["next"][0].startswith("/")
+    assert "set-cookie" not in reply.headers
+    assert "\n" not in location
+
+
+async def by_path(browser: httpx.AsyncClient, name: str) -> tuple[httpx.Response, SimpleCookie]:
+    """Ask for the dashboard and return the answer with its cookie."""
+    reply = await browser.get(f"/clusters/{name}/status?x=1")
+    return reply, SimpleCookie(reply.headers.get("set-cookie", ""))
+
+
+async def test_without_hosts_of_their_own_the_owner_gets_a_cookie_for_the_path(tmp_path: Path) -> None:
+    """Only for this cluster's path, for a working day, and the browser is sent to the same page again."""
+    async with gateway_in_process(tmp_path, dashboard_host=None) as gateway:
+        name = await running(gateway)
+
+        reply, cookie = await by_path(gateway.browser("alice"), name)
+
+        morsel = cookie[f"tidegate-ticket-{name}"]
+        assert (reply.status_code, reply.headers["location"]) == (302, f"/clusters/{name}/status?x=1")
+        assert (morsel["path"], morsel["httponly"], morsel["samesite"]) == (f"/clusters/{name}/", True, "lax")
+        secret, now = await secret_of(gateway, name), gateway.clock.now
+        assert verify(morsel.value, name, secret, now + COOKIE_SECONDS - 1) is not None
+        assert verify(morsel.value, name, secret, now + COOKIE_SECONDS) is None
+        assert (await by_path(gateway.browser("mallory"), name))[0].status_code == 404
+
+
+async def test_a_browser_is_not_sent_round_for_ever(tmp_path: Path) -> None:
+    """With a good ticket the proxy would have served it: coming here again means that it cannot."""
+    async with gateway_in_process(tmp_path, dashboard_host=None) as gateway:
+        name = await running(gateway)
+        browser = gateway.browser("alice")
+        _, cookie = await by_path(browser, name)
+        key = f"tidegate-ticket-{name}"
+        browser.cookies.set(key, cookie[key].value)
+
+        reply, _ = await by_path(browser, name)
+
+        assert reply.status_code == 503
+        assert "cannot be reached" in reply.text

@@ -1,0 +1,113 @@
+"""Pages that stay fresh."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.in_process import Gateway, Reader
+from tidegate.console import live
+from tidegate.model.event import Event, RecordedEvent
+
+
+def happened(number: int) -> RecordedEvent:
+    """Return some event."""
+    return RecordedEvent(number, 0.0, "x", "alice", Event("workers-changed", ""))
+
+
+async def test_a_change_is_drawn_and_the_end_is_told() -> None:
+    """At once what is, then again after the change, and ``over`` when no more can come."""
+    go = asyncio.Event()
+
+    async def events() -> AsyncIterator[RecordedEvent]:
+        await go.wait()
+        yield happened(1)
+
+    drawn = 0
+
+    async def draw() -> dict[str, str]:
+        nonlocal drawn
+        drawn += 1
+        go.set()
+        return {"cluster": f"<p>\n{drawn}\n</p>"}
+
+    messages = [message async for message in live._messages(events(), draw)]
+
+    assert messages[0] == "event: cluster\ndata: <p>\ndata: 1\ndata: </p>\n\n"
+    assert messages[-1] == "event: over\ndata: \n\n"
+    assert drawn >= 2
+
+
+async def test_a_burst_is_drawn_once() -> None:
+    """A thousand changes in a blink do not make a thousand fragments, and the last state is among those drawn."""
+    state = 0
+
+    async def events() -> AsyncIterator[RecordedEvent]:
+        nonlocal state
+        for number in range(1000):
+            state = number
+            yield happened(number)
+
+    drawn = []
+
+    async def draw() -> dict[str, str]:
+        drawn.append(state)
+        return {"clusters": ""}
+
+    async for _ in live._messages(events(), draw):
+        pass
+
+    assert len(drawn) < 5
+    assert drawn[-1] == 999
+
+
+async def test_a_reader_that_goes_away_is_let_go(gateway: Gateway) -> None:
+    """Nothing listens any more when the page is closed."""
+    await gateway.create()
+    headers = {"sec_fetch_site": "same-origin"}
+    async with Reader(gateway, "/console/live", **headers) as reader:
+        first = await anext(reader.messages())
+        assert first["event"] == "clusters"
+        assert gateway.records._bus._listeners
+
+    assert not gateway.records._bus._listeners
+
+
+async def test_the_page_and_the_stream_draw_the_same(gateway: Gateway) -> None:
+    """One template for both, so that a swap changes nothing but what changed."""
+    cluster = await gateway.create()
+    await gateway.become_failed(cluster.name)
+    page = (await gateway.browser("alice").get(f"/clusters/{cluster.name}")).text
+
+    stream = (await gateway.browser("alice").get(f"/console/clusters/{cluster.name}/live")).text
+    fragment = "\n".join(
+        line.removeprefix("data: ") for line in stream.partition("\n\n")[0].splitlines() if line.startswith("data: ")
+    )
+
+    assert fragment.strip() in page
+    assert stream.endswith("event: over\ndata: \n\n")
+
+
+async def test_a_stream_that_breaks_does_not_look_like_the_end() -> None:
+    """The browser comes back to a stream that was cut, and not to one that is over."""
+
+    async def events() -> AsyncIterator[RecordedEvent]:
+        yield happened(1)
+        raise RuntimeError("the store is gone")
+
+    async def draw() -> dict[str, str]:
+        return {"cluster": ""}
+
+    seen: list[str] = []
+
+    async def read() -> None:
+        async for message in live._messages(events(), draw):
+            seen.append(message)
+
+    with pytest.raises(RuntimeError, match="the store is gone"):
+        await read()
+
+    assert seen
+    assert not any("over" in message for message in seen)

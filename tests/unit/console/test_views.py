@@ -1,0 +1,60 @@
+"""Words and numbers of the pages."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+
+from tests.in_process import NOW
+from tidegate.console import views
+from tidegate.console.views import describe_duration, view_cluster
+from tidegate.model.cluster import Cluster, ClusterSpec, ClusterState, Target
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-5, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (3600, "1 h"),
+        (3660, "1 h 1 min"),
+        (86399, "23 h 59 min"),
+        (86400, "1 day"),
+        (400 * 86400, "400 days"),
+    ],
+)
+def test_durations_are_short(seconds: float, words: str) -> None:
+    """One or two units, never negative: clocks of two machines differ."""
+    assert describe_duration(seconds) == words
+
+
+@pytest.mark.parametrize("state", list(ClusterState))
+@pytest.mark.parametrize("target", list(Target))
+def test_every_state_has_a_word_and_a_colour(state: ClusterState, target: Target) -> None:
+    """What is wanted away is stopping and has no buttons."""
+    cluster = Cluster("x", "alice", "local", ClusterSpec(), NOW, state=state, target=target)
+
+    view = view_cluster(cluster, NOW)
+
+    leaving = target is Target.STOPPED and not state.ended
+    assert view.state == ("Stopping" if leaving else state.value.capitalize())
+    assert view.tone in {"good", "busy", "bad", "idle"}
+    assert view.can_change is (not leaving and not state.ended)
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "shape"), [(1, 2 * 2**30, "1 core · 2 GiB"), (0.5, 512 * 2**20, "0.5 cores · 0.5 GiB")]
+)
+def test_a_worker_is_described(cores: float, memory: int, shape: str) -> None:
+    """As people say it."""
+    cluster = Cluster("x", "alice", "local", ClusterSpec(worker_cores=cores, worker_memory=memory), NOW)
+
+    assert view_cluster(cluster, NOW).shape == shape
+
+
+def test_examples_run() -> None:
+    """Those in the docstrings."""
+    assert doctest.testmod(views).failed == 0

@@ -1,0 +1,153 @@
+"""The secrets of a cluster: what each leaf is good for, and that the strictest of clients and servers accept them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import socket
+import ssl
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+
+from tests.unit.model.samples import FACTS, HOST, make_cluster
+from tidegate.control.credentials import EARLY, LIFETIME, LaunchFiles, client_pem, mint, route_to
+from tidegate.store.base import Credentials
+
+NAME = "0123456789abcdef"
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture(scope="module")
+def secrets() -> Credentials:
+    """The secrets of one cluster."""
+    return mint(NAME, NOW)
+
+
+def read(pem: str) -> x509.Certificate:
+    """Return a certificate."""
+    return x509.load_pem_x509_certificate(pem.encode())
+
+
+def test_each_role_has_a_leaf_of_its_own(secrets: Credentials):
+    """Four keys of P-256, each once; every leaf is signed by the cluster's authority."""
+    keys = [secrets.ca_key, secrets.client_key, secrets.scheduler_key, secrets.worker_key]
+    assert len(set(keys)) == 4
+    assert all("BEGIN PRIVATE KEY" in key for key in keys)
+    for pem in (secrets.ca_cert, secrets.client_cert, secrets.scheduler_cert, secrets.worker_cert):
+        certificate = read(pem)
+        certificate.verify_directly_issued_by(read(secrets.ca_cert))
+        assert isinstance(certificate.public_key().curve, ec.SECP256R1)
+
+
+def test_validity_begins_early_and_lasts_as_long_as_asked(secrets: Credentials):
+    """Ten minutes for clocks that differ; thirty days, or what the administrator says."""
+    for lifetime, minted in ((LIFETIME, secrets), (3600.0, mint(NAME, NOW, 3600.0))):
+        for certificate in map(read, (minted.ca_cert, minted.client_cert, minted.scheduler_cert, minted.worker_cert)):
+            assert certificate.not_valid_before_utc.timestamp() == NOW - EARLY
+            assert certificate.not_valid_after_utc.timestamp() == NOW + lifetime
+
+
+def test_a_client_cannot_pose_as_a_server(secrets: Credentials):
+    """By the web's rules (RFC 5280): scheduler and worker are servers of this name and clients, a client only that."""
+    builder = PolicyBuilder().store(Store([read(secrets.ca_cert)])).time(_at(NOW))
+    server = builder.build_server_verifier(x509.DNSName(NAME))
+    client = builder.build_client_verifier()
+    for pem in (secrets.scheduler_cert, secrets.worker_cert):
+        server.verify(read(pem), [])
+        client.verify(read(pem), [])
+    client.verify(read(secrets.client_cert), [])
+    with pytest.raises(VerificationError):
+        server.verify(read(secrets.client_cert), [])
+    with pytest.raises(VerificationError):
+        builder.build_server_verifier(x509.DNSName("another")).verify(read(secrets.scheduler_cert), [])
+
+
+def test_another_clusters_leaf_opens_nothing(secrets: Credentials):
+    """Each cluster trusts its own authority only."""
+    other = mint(NAME, NOW)
+    verifier = PolicyBuilder().store(Store([read(secrets.ca_cert)])).time(_at(NOW)).build_client_verifier()
+    with pytest.raises(VerificationError):
+        verifier.verify(read(other.client_cert), [])
+
+
+def test_mutual_tls_as_strict_as_python_knows(tmp_path: Path):
+    """The bundle of the official client (one file as certificate and as authorities) against a scheduler's leaf."""
+    secrets = mint(NAME, time.time())
+    bundle, key = tmp_path / "dask.crt", tmp_path / "dask.pem"
+    bundle.write_text(client_pem(secrets))
+    key.write_text(secrets.client_key)
+    client = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=bundle)
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    client.load_cert_chain(bundle, key)
+    for part in ("ca_cert", "scheduler_cert", "scheduler_key"):
+        (tmp_path / part).write_text(getattr(secrets, part))
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ca_cert")
+    server.verify_flags |= ssl.VERIFY_X509_STRICT
+    server.verify_mode = ssl.CERT_REQUIRED
+    server.load_cert_chain(tmp_path / "scheduler_cert", tmp_path / "scheduler_key")
+
+    ours, theirs = socket.socketpair()
+
+    def serve() -> None:
+        with server.wrap_socket(theirs, server_side=True) as connection:
+            connection.sendall(connection.recv(10))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with client.wrap_socket(ours, server_hostname=NAME) as connection:
+        connection.sendall(b"hello")
+        assert connection.recv(10) == b"hello"
+    thread.join()
+
+
+def test_tokens_cannot_be_guessed_and_are_no_paths(secrets: Credentials):
+    """256 bits each, different, of characters that are safe in a header, a file and an environment."""
+    other = mint(NAME, NOW)
+    tokens = [s for c in (secrets, other) for s in (c.agent_token, c.dashboard_secret)]
+    assert len(set(tokens)) == 4
+    assert all(len(token) == 64 and token.isalnum() for token in tokens)
+
+
+def test_nothing_secret_shows(secrets: Credentials):
+    """Neither in the repr of the secrets nor in that of a route."""
+    route = route_to(_running(), secrets)
+    for secret in asdict(secrets).values():
+        assert secret not in repr(secrets)
+        assert secret not in repr(route)
+
+
+def test_a_route_leads_where_the_backend_says(secrets: Credentials):
+    """The host from the backend, the ports from the agent; without both there is none."""
+    route = route_to(_running(), secrets)
+    assert (route.name, route.host, route.port, route.dashboard_port) == ("c1", HOST, 8786, 8787)
+    assert (route.ca, route.dashboard_secret) == (secrets.ca_cert, secrets.dashboard_secret)
+    with pytest.raises(ValueError, match="has no scheduler to lead to"):
+        route_to(make_cluster(), secrets)
+
+
+def test_the_files_of_a_launch(secrets: Credentials):
+    """Processes get their own leaves and no more: neither the authority's key nor the client's."""
+    files = LaunchFiles("https://dask.example.org/prefix/", "TRUST").build(make_cluster(), secrets)
+    everything = b"".join(files.values()).decode()
+    assert secrets.ca_key not in everything
+    assert secrets.client_key not in everything
+    assert files["scheduler.key"].decode() == secrets.scheduler_key
+    assert files["worker.pem"].decode() == secrets.worker_cert
+    agent = json.loads(files["agent.json"])
+    assert agent["url"] == "https://dask.example.org/prefix/api/agent/v1/clusters/c1"
+    assert agent["ca"] == "TRUST"
+
+
+def _running():
+    return replace(make_cluster(), scheduler=FACTS, host=HOST)
+
+
+def _at(seconds: float):
+    return datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)

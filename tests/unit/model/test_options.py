@@ -1,0 +1,123 @@
+"""Options: what is accepted, in which form it is kept, and what the refusal says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidegate.model.errors import Invalid
+from tidegate.model.options import MEMORY_UNITS, TEXT_LIMIT, Kind, Option, OptionSet
+
+CORES = Option("worker_cores", Kind.INTEGER, 1, minimum=1, maximum=8)
+MEMORY = Option("worker_memory", Kind.FLOAT, 2.0, minimum=0.5, maximum=16, unit="GiB")
+QUEUE = Option("queue", Kind.STRING, "long", fixed=True)
+IMAGE = Option("image", Kind.STRING, "daskdev/dask")
+SPOT = Option("spot", Kind.BOOLEAN, False)
+SOFTWARE = Option("environment", Kind.CHOICE, "notebook", choices=("notebook", "geo-2026"))
+ALL = OptionSet((CORES, MEMORY, QUEUE, IMAGE, SPOT, SOFTWARE))
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("4 GiB"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "kept"),
+    [
+        (CORES, 8, 8),
+        (CORES, 2.0, 2),
+        (MEMORY, 4, 4.0),
+        (MEMORY, "512 MiB", 0.5),
+        (MEMORY, "4GiB", 4.0),
+        (MEMORY, " 8 ", 8.0),
+        (MEMORY, "2 GB", 2e9 / 2**30),
+        (QUEUE, "long", "long"),
+        (SPOT, True, True),
+        (SOFTWARE, "geo-2026", "geo-2026"),
+    ],
+)
+def test_what_is_accepted_is_kept_in_one_form(option, value, kept):
+    """Whole floats become integers, memory with a unit becomes the option's own unit."""
+    assert option.check(value) == kept
+    assert type(option.check(value)) is type(kept)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        (CORES, 9, "cannot set worker_cores to 9: it must lie between 1 and 8"),
+        (CORES, 1.5, "whole number"),
+        (CORES, True, "whole number"),
+        (CORES, "2", "whole number"),
+        (CORES, math.nan, "whole number"),
+        (MEMORY, 0.25, "it must lie between 0.5 GiB and 16 GiB"),
+        (MEMORY, "32 GiB", "cannot set worker_memory to '32 GiB': it must lie between"),
+        (MEMORY, "4 bananas", "write a number, or a number with a unit such as '4 GiB'"),
+        (MEMORY, "", "write a number"),
+        (MEMORY, "inf", "finite"),
+        (MEMORY, math.nan, "finite"),
+        (MEMORY, 10**400, "too large"),
+        (MEMORY, None, "it must be a number in GiB"),
+        (QUEUE, "short", "it is fixed at long by the administrator of this gateway"),
+        (IMAGE, "a\nb", "control characters"),
+        (IMAGE, "x" * (TEXT_LIMIT + 1), "at most 4096 characters"),
+        (IMAGE, 5, "it must be text"),
+        (SPOT, 1, "true or false"),
+        (SOFTWARE, "geo", "choose one of notebook, geo-2026"),
+        (SOFTWARE, ["notebook"], "choose one of"),
+    ],
+)
+def test_a_refusal_names_the_option_the_value_and_the_rule(option, value, words):
+    """The error says which field to change and how; a long value is cut."""
+    with pytest.raises(Invalid) as caught:
+        option.check(value)
+    assert words in caught.value.message
+    assert caught.value.message.startswith(f"cannot set {option.name} to ")
+    assert caught.value.field == option.name
+    assert len(caught.value.message) < 250
+
+
+def test_one_sided_bounds_say_one_side():
+    """Only the bound that exists is named."""
+    with pytest.raises(Invalid, match="it must be at least 1"):
+        Option("n", Kind.INTEGER, 1, minimum=1).check(0)
+    with pytest.raises(Invalid, match="it must be at most 3"):
+        Option("n", Kind.INTEGER, 1, maximum=3).check(4)
+
+
+def test_defaults_are_filled_in():
+    """Every option has a value afterwards, in the order in which they are declared."""
+    values = ALL.check({"worker_cores": 4})
+    assert list(values) == [o.name for o in ALL.options]
+    assert (values["worker_cores"], values["worker_memory"], values["environment"]) == (4, 2.0, "notebook")
+
+
+def test_an_unknown_name_is_refused_with_what_there_is():
+    """The message lists the options that exist; of a million unknown names it repeats a few."""
+    with pytest.raises(Invalid, match="Unknown fields \\['cores'\\]: this gateway offers worker_cores, worker_memory"):
+        ALL.check({"cores": 1})
+    with pytest.raises(Invalid) as caught:
+        ALL.check({f"{n}" * 100: 1 for n in range(1000)})
+    assert len(caught.value.message) < 1000
+
+
+@given(st.sampled_from(ALL.options), anything)
+def test_every_value_is_accepted_or_refused(option, value):
+    """No value brings the check down, and what it accepts it accepts again, unchanged."""
+    try:
+        kept = option.check(value)
+    except Invalid:
+        return
+    assert option.check(kept) == kept
+
+
+@given(st.floats(0.5, 16), st.sampled_from(sorted(MEMORY_UNITS)))
+def test_memory_means_the_same_in_every_unit(amount, unit):
+    """A number of bytes is accepted or refused whatever the unit that it is written in."""
+    text = f"{amount * 2**30 / MEMORY_UNITS[unit]!r} {unit}"
+    assert Option("m", Kind.FLOAT, 1.0, unit="GiB").check(text) == pytest.approx(amount)

@@ -1,0 +1,538 @@
+"""Dashboards: who sees them, by which way, and what passes between a browser and a tenant's page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.proxy_rig import SECRET, Authority, Rig, short_limits
+from tests.support import eventually
+from tidegate.wire.names import DASHBOARD_HEADER, TICKET_COOKIE, TICKET_PATH
+from tidegate.wire.tickets import COOKIE_SECONDS, Ticket, sign
+
+NAME = "0123456789abcdef"
+HOST = f"{NAME}.localhost"
+NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Accept": "text/html"}
+
+
+async def show(request: web.BaseRequest) -> web.StreamResponse:
+    """Stand for a dashboard: tell what arrived."""
+    if request.raw_path.startswith("/moved"):
+        return web.Response(status=302, headers={"Location": request.query.get("to", "/status")})
+    seen = {"path": request.raw_path, "headers": {key.lower(): value for key, value in request.headers.items()}}
+    return web.Response(text=json.dumps(seen), content_type="text/html")
+
+
+async def echo_socket(request: web.BaseRequest) -> web.StreamResponse:
+    """Stand for Bokeh's WebSocket."""
+    socket = web.WebSocketResponse(protocols=("bokeh",))
+    await socket.prepare(request)
+    async for message in socket:
+        if message.type is aiohttp.WSMsgType.BINARY:
+            await socket.send_bytes(message.data[::-1])
+        elif message.data == "close":
+            await socket.close(code=4321, message=b"as you wish")
+        else:
+            await socket.send_str(message.data + "!")
+    return socket
+
+
+def cookie(secret: str = SECRET, cluster: str = NAME, expires_in: float = 60, once: str = "") -> dict[str, str]:
+    """Return the header with a ticket in it."""
+    ticket = sign(Ticket(cluster, "alice", time.time() + expires_in, once), secret)
+    return {"Cookie": f"other=1; {TICKET_COOKIE}={ticket}"}
+
+
+def link(following: str = "/status", *, secret: str = SECRET, expires_in: float = 60, once: str = "word") -> str:
+    """Return the path of a link with a one-time ticket."""
+    ticket = sign(Ticket(NAME, "alice", time.time() + expires_in, once), secret)
+    return f"{TICKET_PATH}?ticket={ticket}&next={quote(following, safe='')}"
+
+
+@pytest.fixture
+async def shown(rig: Rig) -> Rig:
+    """Return a proxy with one dashboard."""
+    await rig.dashboard(NAME, show)
+    rig.loaded()
+    return rig
+
+
+async def get(rig: Rig, path: str, host: str = HOST, **headers: str) -> aiohttp.ClientResponse:
+    """Get a page, without following redirects; the body is read."""
+    async with rig.browser() as browser:
+        reply = await browser.get(rig.url(path, host), headers=headers, allow_redirects=False)
+        await reply.read()
+        return reply
+
+
+# The ticket.
+
+
+async def test_with_a_ticket_the_page_is_shown(shown: Rig):
+    """It comes from the dashboard, which was asked with the secret header and for the client's own host."""
+    reply = await get(shown, "/status?a=%20b", **cookie())
+    seen = json.loads(await reply.text())
+
+    assert reply.status == 200
+    assert seen["path"] == "/status?a=%20b"
+    assert seen["headers"][DASHBOARD_HEADER.lower()] == SECRET
+    assert seen["headers"]["host"] == f"{HOST}:{shown.port}"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Cookie": f"{TICKET_COOKIE}="},
+        {"Cookie": f"{TICKET_COOKIE}=nonsense.nonsense"},
+        {"Cookie": f"{TICKET_COOKIE}=é.ü"},
+        cookie(secret="another cluster's"),
+        cookie(cluster="another"),
+        cookie(expires_in=-1),
+        cookie(once="word"),
+        {"Authorization": "Bearer whatever"},
+    ],
+)
+async def test_without_a_ticket_nothing_is_shown(shown: Rig, headers: dict[str, str]):
+    """No ticket, a forged, foreign or old one, or the one-time ticket of a link: a program gets 401."""
+    reply = await get(shown, "/status", **headers)
+
+    assert reply.status == 401
+    assert "console" in (await reply.json())["error"]
+
+
+async def test_a_browser_without_a_ticket_is_sent_to_the_console(shown: Rig):
+    """... to the same page, where the login is; the port is the one that the browser used."""
+    reply = await get(shown, "/status?x=1", **NAVIGATE)
+
+    assert reply.status == 302
+    assert reply.headers["Location"] == f"http://127.0.0.1:{shown.port}/clusters/{NAME}/status?x=1"
+
+
+async def test_the_console_is_at_the_public_address(make_rig):
+    """Where there is one, it is used, prefix and all."""
+    rig = await make_rig(public_url="https://gw.example.org/services/dask-gateway")
+    await rig.dashboard(NAME, show)
+
+    reply = await get(rig, "/status", **NAVIGATE)
+
+    assert reply.headers["Location"] == f"https://gw.example.org/services/dask-gateway/clusters/{NAME}/status"
+
+
+async def test_strangers_cannot_tell_an_unknown_cluster_from_a_known_one(shown: Rig):
+    """Without a valid ticket the answers are the same, but for the name that was asked for."""
+    for headers in ({}, NAVIGATE, {"Cookie": f"{TICKET_COOKIE}=nonsense"}):
+        known = await get(shown, "/status", **headers)
+        unknown = await get(shown, "/status", "f" * 16 + ".localhost", **headers)
+
+        assert known.status == unknown.status
+        assert await known.text() == await unknown.text()
+        assert list(known.headers) == list(unknown.headers)
+
+
+async def test_a_link_is_exchanged_for_a_cookie(shown: Rig):
+    """A browser that follows the link holds a cookie of this host alone, and sees the page that the link named."""
+    async with shown.browser() as browser:
+        async with browser.get(shown.url(link("/status?x=1"), HOST), allow_redirects=False) as reply:
+            assert (reply.status, reply.headers["Location"]) == (302, "/status?x=1")
+            attributes = reply.headers["Set-Cookie"].partition(";")[2]
+            assert attributes == f" Max-Age={COOKIE_SECONDS:.0f}; Path=/; HttpOnly; SameSite=Lax"
+            assert reply.headers["Referrer-Policy"] == "no-referrer"
+        async with browser.get(shown.url("/status", HOST)) as reply:
+            assert reply.status == 200
+        async with browser.get(shown.url("/status", "f" * 16 + ".localhost")) as reply:
+            assert reply.status == 401
+
+
+async def test_a_link_works_once(shown: Rig):
+    """A second browser gets nothing from it; the first one, going back in its history, sees its page."""
+    path = link()
+    async with shown.browser() as browser:
+        async with browser.get(shown.url(path, HOST), allow_redirects=False) as reply:
+            assert "Set-Cookie" in reply.headers
+        async with browser.get(shown.url(path, HOST), allow_redirects=False) as reply:
+            assert (reply.status, reply.headers["Location"]) == (302, "/status")
+            assert "Set-Cookie" not in reply.headers
+    stranger = await get(shown, path, **NAVIGATE)
+    assert stranger.headers["Location"] == f"http://127.0.0.1:{shown.port}/clusters/{NAME}/status"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [link(expires_in=-1), link(once=""), link(secret="another"), TICKET_PATH, f"{TICKET_PATH}?ticket=x&next=/status"],
+)
+async def test_a_bad_link_opens_nothing(shown: Rig, path: str):
+    """Old, without the one-time word, forged, empty: back to the console, without a cookie."""
+    reply = await get(shown, path, **NAVIGATE)
+
+    assert reply.status == 302
+    assert reply.headers["Location"].startswith(f"http://127.0.0.1:{shown.port}/clusters/{NAME}/")
+    assert "Set-Cookie" not in reply.headers
+
+
+@pytest.mark.parametrize(
+    "following", ["//evil.example", "/\\evil.example", "https://evil.example", "", "/a\r\nSet-Cookie: x=1", "\\\\evil"]
+)
+async def test_a_link_leads_nowhere_else(shown: Rig, following: str):
+    """Whatever ``next`` says, the browser stays on this host."""
+    reply = await get(shown, link(following))
+    assert (reply.status, reply.headers["Location"]) == (302, "/")
+
+    refused = await get(shown, link(following, expires_in=-1), **NAVIGATE)
+    assert refused.headers["Location"] == f"http://127.0.0.1:{shown.port}/clusters/{NAME}/"
+
+
+async def test_a_cookie_over_https_stays_there(make_rig, tmp_path):
+    """With TLS the cookie is Secure."""
+    cert, key = Authority().leaf(tmp_path, "localhost")
+    rig = await make_rig(tls_cert=cert, tls_key=key)
+    await rig.dashboard(NAME, show)
+    async with rig.browser() as browser:
+        reply = await browser.get(rig.url(link(), HOST, "https"), ssl=False, allow_redirects=False)
+        assert reply.headers["Set-Cookie"].endswith("; Secure")
+
+
+async def test_another_cookie_of_that_name_does_no_harm(shown: Rig):
+    """A neighbour may plant a cookie for the common domain; the right one counts."""
+    right = cookie()["Cookie"].partition("; ")[2]
+
+    reply = await get(shown, "/status", Cookie=f"{TICKET_COOKIE}=planted; {right}")
+
+    assert reply.status == 200
+
+
+# What does not pass.
+
+
+async def test_the_viewers_secrets_do_not_reach_the_dashboard(shown: Rig):
+    """Neither cookies nor credentials, nor a secret header of the client's own making."""
+    headers = {"Authorization": "Bearer mine", DASHBOARD_HEADER: "guess", "X-Forwarded-For": "1.2.3.4", **cookie()}
+    seen = json.loads(await (await get(shown, "/status", **headers)).text())
+
+    assert "cookie" not in seen["headers"]
+    assert "authorization" not in seen["headers"]
+    assert "x-forwarded-for" not in seen["headers"]
+    assert seen["headers"][DASHBOARD_HEADER.lower()] == SECRET
+
+
+async def test_only_the_clusters_own_authority_is_trusted(rig: Rig):
+    """Another process that has got hold of the port cannot pretend to be the dashboard."""
+    await rig.dashboard(NAME, show, authority=Authority())
+
+    assert (await get(rig, "/status", **cookie())).status == 502
+
+
+async def test_the_name_in_the_certificate_counts(rig: Rig):
+    """Another server of the same authority is not the dashboard."""
+    route = await rig.dashboard("other", show)
+    rig.publish(NAME, 1, dashboard_port=route.dashboard_port)
+
+    assert (await get(rig, "/status", **cookie())).status == 502
+
+
+async def test_our_own_address_is_no_dashboard(rig: Rig):
+    """An agent that reports the gateway's port as its dashboard's gets no loop."""
+    rig.publish(NAME, 1, dashboard_port=rig.port)
+
+    assert (await get(rig, "/status", **cookie())).status == 404
+
+
+async def test_a_cluster_without_a_dashboard_says_so(rig: Rig):
+    """Bokeh may not be installed there."""
+    rig.publish(NAME, 1)
+    reply = await get(rig, "/status", **cookie(), **NAVIGATE)
+
+    assert reply.status == 404
+    assert "has no dashboard" in await reply.text()
+
+
+async def test_a_withdrawn_cluster_is_explained_to_who_had_a_ticket(shown: Rig):
+    """The page says what happened and leads to the console; without a ticket there is nothing to learn."""
+    shown.proxy.routes.delete(NAME)
+
+    reply = await get(shown, "/status", **cookie(), **NAVIGATE)
+    assert reply.status == 404
+    assert f'href="http://127.0.0.1:{shown.port}/"' in await reply.text()
+    assert (await get(shown, "/status")).status == 401
+
+
+async def test_a_scheduler_that_is_too_busy_to_answer(make_rig):
+    """The page says so, after a while."""
+    rig = await make_rig(limits=short_limits(upstream_seconds=0.2))
+
+    async def never(request: web.BaseRequest) -> web.Response:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    await rig.dashboard(NAME, never)
+    reply = await get(rig, "/status", **cookie(), **NAVIGATE)
+
+    assert reply.status == 504
+    assert "busy" in await reply.text()
+
+
+async def test_page_loads_have_a_pace(make_rig):
+    """Too many pages would keep the scheduler from its work: 429 and when to come back; files and sockets are free."""
+    rig = await make_rig(limits=short_limits(page_burst=2, pages_per_second=0.1))
+    await rig.dashboard(NAME, show)
+    statuses = [(await get(rig, "/status", **cookie())).status for _ in range(3)]
+    refused = await get(rig, "/status", **cookie(), **NAVIGATE)
+
+    assert statuses == [200, 200, 429]
+    assert 1 <= int(refused.headers["Retry-After"]) <= 10
+    assert "too often" in await refused.text()
+    assert (await get(rig, "/statics/css/base.css", **cookie())).status == 200
+
+
+# WebSockets.
+
+
+@pytest.fixture
+async def socketed(rig: Rig) -> Rig:
+    """Return a proxy with a dashboard that is a WebSocket."""
+    await rig.dashboard(NAME, echo_socket)
+    return rig
+
+
+def own_page(rig: Rig) -> dict[str, str]:
+    """Return the headers of a WebSocket that the dashboard's own page opens."""
+    return {"Origin": f"http://{HOST}:{rig.port}", **cookie()}
+
+
+async def test_a_websocket_passes_both_ways(socketed: Rig):
+    """Text, bytes, pings, the subprotocol and the reason of the end."""
+    async with socketed.browser() as browser:
+        socket = await browser.ws_connect(
+            socketed.url("/status/ws", HOST), headers=own_page(socketed), protocols=("bokeh", "a-long-token")
+        )
+        assert socket.protocol == "bokeh"
+        await socket.send_str("hello")
+        assert await socket.receive_str(timeout=5) == "hello!"
+        await socket.send_bytes(b"\x00\xff" * 100_000)
+        assert await socket.receive_bytes(timeout=5) == b"\xff\x00" * 100_000
+        await socket.ping()
+        await socket.send_str("close")
+        message = await socket.receive(timeout=5)
+        assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, 4321, "as you wish")
+
+
+async def test_a_websocket_is_not_compressed(rig: Rig):
+    """On neither side, whatever the client offers: no message can swell in here."""
+    offered: list[bool] = []
+
+    async def note(request: web.BaseRequest) -> web.StreamResponse:
+        offered.append("Sec-WebSocket-Extensions" in request.headers)
+        return await echo_socket(request)
+
+    await rig.dashboard(NAME, note)
+    async with rig.browser() as browser:
+        socket = await browser.ws_connect(rig.url("/ws", HOST), headers=own_page(rig), compress=15)
+        assert socket.compress == 0
+        await socket.close()
+    assert offered == [False]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Cookie": ""},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://ffffffffffffffff.localhost"},
+        {"Origin": "null"},
+        {"Origin": None},
+    ],
+)
+async def test_a_websocket_needs_a_ticket_and_the_own_page(socketed: Rig, change: dict[str, str | None]):
+    """Browsers send cookies with WebSockets of any page: the origin decides."""
+    headers = {key: value for key, value in {**own_page(socketed), **change}.items() if value is not None}
+    async with socketed.browser() as browser:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await browser.ws_connect(socketed.url("/ws", HOST), headers=headers)
+
+    assert refused.value.status in (401, 403)
+
+
+async def test_open_pages_end_with_their_cluster(socketed: Rig):
+    """When the route is withdrawn, or its secret is another, WebSockets are cut."""
+    async with socketed.browser() as browser:
+        for end in (
+            lambda: socketed.proxy.routes._on_secret_changed(NAME),
+            lambda: socketed.proxy.routes.delete(NAME),
+        ):
+            socket = await browser.ws_connect(socketed.url("/ws", HOST), headers=own_page(socketed))
+            await socket.send_str("hello")
+            assert await socket.receive_str(timeout=5) == "hello!"
+            end()
+            message = await socket.receive(timeout=5)
+            assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+
+
+async def test_a_client_that_leaves_closes_the_upstreams_socket(rig: Rig):
+    """Nothing stays open at the scheduler for a tab that was closed."""
+    ended = asyncio.Event()
+
+    async def wait(request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for _ in socket:
+            pass
+        ended.set()
+        return socket
+
+    await rig.dashboard(NAME, wait)
+    async with rig.browser() as browser:
+        socket = await browser.ws_connect(rig.url("/ws", HOST), headers=own_page(rig))
+        socket._response.close()
+    await asyncio.wait_for(ended.wait(), 5)
+    await eventually(lambda: not rig.proxy.pages._viewers)
+
+
+# Programs, and path mode.
+
+
+def granting(status: int = 200, calls: list[Any] | None = None):
+    """Stand for control: answer questions about access, and tell everything else apart."""
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if request.path == "/internal/dashboard-access":
+            if calls is not None:
+                calls.append((await request.json(), request.headers["Authorization"]))
+            if status == 401:
+                return web.json_response({"error": "no"}, status=401, headers={"WWW-Authenticate": "Basic"})
+            return web.json_response({"user": "alice"} if status == 200 else {"error": "no"}, status=status)
+        return web.Response(text="the console")
+
+    return answer
+
+
+async def test_a_program_shows_its_credential(shown: Rig):
+    """On the gateway's own host, below the cluster's path; control is asked once and remembered."""
+    calls: list[Any] = []
+    await shown.api(granting(calls=calls))
+    path = f"/clusters/{NAME}/status?x=1"
+    for _ in range(2):
+        reply = await get(shown, path, "127.0.0.1", Authorization="Bearer token")
+        assert reply.status == 200
+        seen = json.loads(await reply.text())
+
+    assert seen["path"] == "/status?x=1"
+    assert "authorization" not in seen["headers"]
+    assert calls == [({"cluster": NAME}, "Bearer token")]
+
+
+async def test_what_a_program_gets_is_a_sandbox(shown: Rig):
+    """Should it be a browser after all, the page's scripts do not run on the console's origin."""
+    await shown.api(granting())
+
+    reply = await get(shown, f"/clusters/{NAME}/status", "127.0.0.1", Authorization="Basic x")
+
+    assert "sandbox" in reply.headers.getall("Content-Security-Policy")
+
+
+async def test_a_browser_with_a_remembered_password_is_no_program(shown: Rig):
+    """It is sent to control, and from there to the dashboard's own host."""
+    await shown.api(granting())
+
+    reply = await get(shown, f"/clusters/{NAME}/status", "127.0.0.1", Authorization="Basic x", **NAVIGATE)
+
+    assert await reply.text() == "the console"
+
+
+@pytest.mark.parametrize("status", [401, 404])
+async def test_controls_no_is_passed_on_and_asked_for_again(shown: Rig, status: int):
+    """The words are control's own, and a second try may be right."""
+    calls: list[Any] = []
+    await shown.api(granting(status, calls))
+    for _ in range(2):
+        reply = await get(shown, f"/clusters/{NAME}/status", "127.0.0.1", Authorization="Bearer token")
+        assert reply.status == status
+        assert await reply.json() == {"error": "no"}
+        assert ("WWW-Authenticate" in reply.headers) == (status == 401)
+
+    assert len(calls) == 2
+
+
+async def test_a_withdrawn_route_forgets_who_was_granted(shown: Rig):
+    """A cluster of the same name later is another cluster."""
+    calls: list[Any] = []
+    await shown.api(granting(calls=calls))
+    path = f"/clusters/{NAME}/status"
+    await get(shown, path, "127.0.0.1", Authorization="Bearer token")
+    shown.proxy.routes.delete(NAME)
+
+    assert (await get(shown, path, "127.0.0.1", Authorization="Bearer token")).status == 404
+    assert len(calls) == 2
+
+
+async def test_without_control_a_program_is_told_to_come_back(make_rig):
+    """Nobody can say whether it may."""
+    rig = await make_rig(limits=short_limits(restart_seconds=0.1))
+    await rig.dashboard(NAME, show)
+
+    assert (await get(rig, f"/clusters/{NAME}/status", "127.0.0.1", Authorization="Bearer token")).status == 503
+
+
+async def test_a_programs_websocket(rig: Rig):
+    """It has no origin; its credential is enough."""
+    await rig.dashboard(NAME, echo_socket)
+    await rig.api(granting())
+    async with rig.browser() as browser:
+        socket = await browser.ws_connect(rig.url(f"/clusters/{NAME}/ws"), headers={"Authorization": "Bearer token"})
+        await socket.send_str("hello")
+        assert await socket.receive_str(timeout=5) == "hello!"
+        await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("to", "location"),
+    [
+        ("/status", "{base}/status"),
+        ("status", "status"),
+        ("https://elsewhere.example/x", "https://elsewhere.example/x"),
+        ("http://127.0.0.1:{port}/x?y", "{base}/x?y"),
+    ],
+)
+async def test_redirects_below_a_path_are_translated(make_rig, to: str, location: str):
+    """The dashboard does not know where it is mounted."""
+    rig = await make_rig(prefix="/services/gw")
+    await rig.dashboard(NAME, show)
+    await rig.api(granting())
+    base = f"/services/gw/clusters/{NAME}"
+    to = quote(to.format(port=rig.port), safe="")
+
+    reply = await get(rig, f"{base}/moved?to={to}", "127.0.0.1", Authorization="Bearer token")
+
+    assert reply.headers["Location"] == location.format(base=base)
+
+
+async def test_path_mode_shows_dashboards_to_ticket_holders(make_rig):
+    """Without hosts of their own, dashboards are below the gateway's; who has no ticket is control's to answer."""
+    rig = await make_rig(dashboard_hosts=None)
+    await rig.dashboard(NAME, show)
+    await rig.api(granting())
+    ticket = cookie()["Cookie"].partition(f"{TICKET_COOKIE}=")[2]
+    path = f"/clusters/{NAME}/status"
+
+    with_ticket = await get(rig, path, "127.0.0.1", Cookie=f"session=1; {TICKET_COOKIE}-{NAME}={ticket}")
+    assert json.loads(await with_ticket.text())["path"] == "/status"
+    assert "cookie" not in json.loads(await with_ticket.text())["headers"]
+    for headers in ({}, {"Cookie": f"{TICKET_COOKIE}-{NAME}=nonsense"}, {"Cookie": f"{TICKET_COOKIE}={ticket}"}):
+        assert await (await get(rig, path, "127.0.0.1", **headers)).text() == "the console"
+    assert (await get(rig, "/status", HOST, **cookie())).status != 200
+
+
+async def test_tickets_in_cookies_open_no_path_where_dashboards_have_hosts(shown: Rig):
+    """The page must not run on the console's origin."""
+    await shown.api(granting())
+    ticket = cookie()["Cookie"].partition(f"{TICKET_COOKIE}=")[2]
+
+    reply = await get(shown, f"/clusters/{NAME}/status", "127.0.0.1", Cookie=f"{TICKET_COOKIE}-{NAME}={ticket}")
+
+    assert await reply.text() == "the console"
