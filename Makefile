@@ -16,8 +16,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEER := .envs/peer
+UV := $(BIN)/uv
 # Trust what the system trusts, as pip does: behind a company's own authority nothing could be fetched otherwise.
-UV := $(BIN)/uv $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),--system-certs)
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS := 1
+endif
 # For what Debian has to bring. Root in a container has no sudo and needs none.
 APT := DEBIAN_FRONTEND=noninteractive $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
@@ -46,7 +49,7 @@ $(BIN)/pip:
 
 $(INSTALLED): requirements.lock pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
@@ -60,10 +63,11 @@ check: env
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-# The console and the dashboards are tested in Debian's Chromium, which needs a font to draw with.
+# The console and the dashboards are tested in Debian's Chromium, which needs a font to draw with; what drives it needs
+# libatomic.
 test: env
-	@command -v chromium >/dev/null \
-	  || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core; }
+	@{ command -v chromium && /sbin/ldconfig -p | grep -F libatomic.so.1; } >/dev/null \
+	  || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core libatomic1; }
 	$(BIN)/python -m pytest -n 2 $(TESTS)
 
 format: env

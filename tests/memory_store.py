@@ -114,6 +114,10 @@ class MemoryStore(Store):
         ]
         return found[:limit]
 
+    async def last_events(self, cluster: str, limit: int) -> list[RecordedEvent]:
+        """Return the newest events of a cluster, in order."""
+        return [e for e in self.tables.events if e.cluster == cluster][-limit:]
+
     async def last_event_id(self) -> int:
         """Return the id of the newest event, 0 if there is none."""
         return self.tables.last_event

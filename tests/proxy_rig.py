@@ -33,6 +33,7 @@ from tidegate.proxy.settings import Settings
 from tidegate.wire.proxy import Route
 
 SECRET = "secret-of-the-dashboard"
+TICKET_KEY = "key-of-the-tickets"
 _DAY = datetime.timedelta(days=1)
 
 
@@ -181,7 +182,7 @@ class Rig:
 
     def publish(self, name: str, port: int, *, host: str = "127.0.0.1", dashboard_port: int | None = None) -> Route:
         """Publish a way."""
-        route = Route(name, host, port, dashboard_port, SECRET, self.authority.pem)
+        route = Route(name, host, port, dashboard_port, SECRET, self.authority.pem, TICKET_KEY)
         self.proxy.routes.put(route)
         return route
 

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -47,6 +48,12 @@ class Site(Protocol):
 
     async def address(self) -> str:
         """Return the scheduler's address, as soon as it has reported."""
+
+    async def ports(self) -> list[int]:
+        """Return where the scheduler and its dashboard listen, as soon as it has reported."""
+
+    def foreign_port(self) -> int:
+        """Return a port of the scheduler's host on which something else listens."""
 
     def clock(self) -> float:
         """Return the time that the backends go by."""
@@ -106,6 +113,13 @@ class SimulatedSite:
     async def address(self) -> str:
         return "tls://127.0.0.1:40000"
 
+    async def ports(self) -> list[int]:
+        return [40000, 40001]
+
+    def foreign_port(self) -> int:
+        self.simulation.script.foreign_ports = frozenset({22})
+        return 22
+
     def kill_scheduler(self) -> None:
         self.simulation.kill(self.launch.cluster)
 
@@ -129,6 +143,7 @@ class LocalSite:
     async def start(self) -> LocalSite:
         """Open the first backend, and make everything ready to launch."""
         self._open: list[LocalBackend] = []
+        self._foreign: list[socket.socket] = []
         self.double = GatewayDouble()
         await self.double.start()
         await self.double.want({"default": (1000, None, None)})  # The agent must not retire what tests start.
@@ -156,6 +171,14 @@ class LocalSite:
     async def address(self) -> str:
         report = await self.double.until(lambda report: report.port, timeout=60)
         return f"tls://127.0.0.1:{report.port}"
+
+    async def ports(self) -> list[int]:
+        report = await self.double.until(lambda report: report.dashboard_port, timeout=60)
+        return [report.port, report.dashboard_port]
+
+    def foreign_port(self) -> int:
+        self._foreign.append(socket.create_server(("127.0.0.1", 0)))
+        return int(self._foreign[-1].getsockname()[1])
 
     async def scale(self, first: int, last: int, timeout: float = 60.0) -> list[str]:
         """Start the workers of these numbers, and wait until they are registered."""
@@ -244,6 +267,8 @@ class LocalSite:
 
     async def close(self) -> None:
         """End everything, and fail if something is left."""
+        for listener in self._foreign:
+            listener.close()
         await self.backend.stop(self.launch.cluster)
         with contextlib.suppress(AssertionError):
             await eventually(lambda: not self.marked(), 10)

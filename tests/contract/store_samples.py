@@ -71,7 +71,7 @@ def make_credentials(name: str = "1") -> Credentials:
             part: f"secret-{part}-{name}"
             for part in (
                 *("ca_cert", "ca_key", "client_cert", "client_key", "scheduler_cert", "scheduler_key"),
-                *("worker_cert", "worker_key", "agent_token", "dashboard_secret"),
+                *("worker_cert", "worker_key", "agent_token", "dashboard_secret", "ticket_key"),
             )
         }
     )

@@ -184,6 +184,21 @@ async def test_unknown_names_do_no_harm(site: Site) -> None:
         await site.backend.start_workers(site.launch, "tls://127.0.0.1:1", ["default-1"])
 
 
+async def test_a_port_is_told_from_one_on_which_something_else_listens(site: Site) -> None:
+    """An agent may name any port; those of its own scheduler are the cluster's, one that another program holds is not.
+
+    Of a cluster that does not run nothing can be told.
+    """
+    await site.backend.launch(site.launch)
+    own, foreign, name = await site.ports(), site.foreign_port(), site.launch.cluster
+    for backend in (site.backend, await site.open()):
+        assert await backend.listens(name, own)
+        assert not await backend.listens(name, [foreign])
+        assert not await backend.listens(name, [*own, foreign])
+        with pytest.raises(BackendFailed):
+            await backend.listens(NOTHING, own)
+
+
 async def test_an_observation_is_dated_when_it_begins(site: Site) -> None:
     """``Seen.at`` lies between the call and its return."""
     await site.backend.launch(site.launch)

@@ -313,6 +313,19 @@ async def test_events_are_chosen_by_owner_and_cluster(store: Store):
     assert await store.events(owner="alice", cluster=make_cluster(2).name) == []
 
 
+async def test_the_last_events_of_a_cluster_are_read_without_the_rest(store: Store):
+    """In order, only those of this cluster, and no more than asked for."""
+    mine = await store.insert(make_cluster(1), make_credentials("1"), [REQUESTED])
+    await store.save(mine, [replace(SCALED, message=f"size {n}") for n in range(5)])
+    await store.insert(make_cluster(2), make_credentials("2"), [REQUESTED])
+
+    last = await store.last_events(mine.name, 2)
+
+    assert [record.event.message for record in last] == ["size 3", "size 4"]
+    assert await store.last_events(mine.name, 100) == await store.events(cluster=mine.name)
+    assert await store.last_events("nonsense", 2) == []
+
+
 async def test_prune_forgets_what_ended_long_ago(store: Store):
     """What ended before that time goes, with events and key; the rest stays, and no event's number is used again."""
     assert await store.last_event_id() == 0

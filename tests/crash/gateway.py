@@ -9,7 +9,7 @@ import pytest
 
 from tests.crash.world import CALM, MAX_WORKERS, Crash, World
 from tests.memory_store import MemoryStore, Tables
-from tidegate.control.agents import Agents
+from tidegate.control.agents import Agents, ReportPace
 from tidegate.control.bus import Bus
 from tidegate.control.clusters import Clusters, Limits
 from tidegate.control.credentials import LaunchFiles, route_to
@@ -94,7 +94,7 @@ class Gateway:
         self.reconciler = Reconciler(records, backends, executor, bus, world.clock)
         limits = Limits(start_timeout=PATIENT)
         self.clusters = Clusters(records, backends, "world", bus, world.clock, OptionSet(), limits)
-        self.agents = Agents(records, bus, world.clock)
+        self.agents = Agents(records, bus, world.clock, ReportPace(world.clock))
         self.sweep = Sweep(store, backends, world.clock)
         # What Routing.start does: the proxies are sent the routes of what runs.
         running = (c for c in self.tables.clusters.values() if c.state is ClusterState.RUNNING)
@@ -177,7 +177,7 @@ class Gateway:
             await self.do(self._deliver(*self._reports.pop(0)))
 
     async def _deliver(self, name: str, report: Report) -> None:
-        wanted = await self.agents.report(name, f"agent_token-{name}", report)
+        wanted = await self.agents.report(name, report)
         self.world.hear_wanted(name, wanted)
 
     async def converge(self, *, sweep: bool, rounds: int = 80) -> int:

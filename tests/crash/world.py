@@ -330,6 +330,10 @@ class World:
             remains=any(p.alive for p in place.processes),
         )
 
+    async def listens(self, cluster: str, ports: Collection[int]) -> bool:
+        """Agents tell the truth in this world."""
+        return True
+
     async def list_clusters(self) -> set[str]:
         """Return the clusters of which anything runs."""
         return {name for name, place in self.places.items() if any(p.alive for p in place.processes)}

@@ -28,7 +28,7 @@ async function write(url, method, type, body) {
 
 function open_socket(url) {
   return new Promise((resolve) => {
-    const socket = new WebSocket(url.replace(/^http/, "ws"), ["bokeh"]);
+    const socket = new WebSocket(url.replace(/^http/, "ws"));
     socket.onopen = () => resolve("open");
     socket.onerror = () => resolve("");
   });

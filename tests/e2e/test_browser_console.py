@@ -17,6 +17,9 @@ Visit = Callable[[], Visitor]
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
+SOON = 7_000
+"""Milliseconds within which a change is on the page: before the page is refreshed without one (every 15 s)."""
+
 CONFIG = """
 backend:
   name: local
@@ -108,17 +111,18 @@ def test_the_list_is_alive(gateway: GatewayProcess, user: Gateway, owner: Visito
 
     cluster = user.new_cluster(shutdown_on_close=False)
     row = row_of(page, cluster.name)
-    expect(row).to_contain_text("Running")
-    expect(row).to_contain_text("0 / 0 workers")
+    expect(row).to_contain_text("Running", timeout=SOON)
+    expect(row).to_contain_text("0 / 0 workers", timeout=SOON)
     cluster.scale(1)
-    expect(row).to_contain_text("1 / 1 worker")
+    cluster.wait_for_workers(1, timeout=60)
+    expect(row).to_contain_text("1 / 1 worker", timeout=SOON)
     cluster.close()
 
-    owner.page.once("dialog", lambda dialog: dialog.accept())
+    page.once("dialog", lambda dialog: dialog.accept())
     row.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("No cluster is running")).to_be_visible()
-    expect(row).to_contain_text("Stopped")
     eventually_sync(lambda: not gateway.processes(cluster.name), 30, "nothing of the cluster is left")
+    expect(row).to_contain_text("Stopped", timeout=SOON)
+    expect(page.get_by_text("No cluster is running")).to_be_visible(timeout=SOON)
 
     assert page.evaluate("window.neverReloaded")
     assert owner.complaints == []

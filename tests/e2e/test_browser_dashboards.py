@@ -110,18 +110,18 @@ def test_the_task_stream_moves_while_a_client_computes(dashboard: Dashboard, com
 
 def test_it_can_be_reloaded_linked_and_walked(dashboard: Dashboard, owner: Visitor, computing: Computing) -> None:
     """The ticket stays in the browser: reload, Dask's own links, another tab."""
-    dashboard.show(f"{computing.host}/status")
+    dashboard.show(f"{computing.host}/system")
     dashboard.page.reload()
     dashboard.wait_until_drawn()
-    dashboard.page.get_by_role("link", name="System").click()
-    expect(dashboard.page).to_have_title(PAGES["system"])
+    dashboard.page.get_by_role("link", name="Graph").click()
+    expect(dashboard.page).to_have_title(PAGES["graph"])
     dashboard.wait_until_drawn()
     dashboard.page.go_back()
-    expect(dashboard.page).to_have_title(PAGES["status"])
-    dashboard.wait_until_drawn()
+    expect(dashboard.page).to_have_title(PAGES["system"])
 
     other = Dashboard(owner.context.new_page())
-    other.show(f"{computing.host}/profile")
+    other.show(f"{computing.host}/individual-progress")
+    other.page.close()
 
     assert owner.complaints == []
 
@@ -133,8 +133,8 @@ def test_a_dashboard_without_its_cluster_says_so(
     page = owner.context.new_page()
     with Gateway(gateway.url, auth=TokenAuth(gateway.token)) as user, user.new_cluster() as cluster:
         host = computing.host.replace(computing.name, cluster.name)
-        Dashboard(page).show(f"{gateway.url}/clusters/{cluster.name}/status")
-        assert page.url == f"{host}/status"
+        Dashboard(page).show(f"{gateway.url}/clusters/{cluster.name}/individual-progress")
+        assert page.url == f"{host}/individual-progress"
     expect(owner.page.get_by_role("listitem").filter(has_text=cluster.name)).to_contain_text("Stopped")
 
     page.reload()

@@ -89,14 +89,14 @@ class Site:
     @contextmanager
     def notebook(self, token: str) -> Iterator[Gateway]:
         """Return somebody's notebook."""
-        with dask.config.set({"tidegate.ca-file": str(self.certificate) if self.certificate else None}):
-            with Gateway(self.local_url, f"127.0.0.1:{self.port}", auth=TokenAuth(token)) as user:
-                yield user
+        trust = dask.config.set({"tidegate.ca-file": str(self.certificate) if self.certificate else None})
+        with trust, Gateway(self.local_url, f"127.0.0.1:{self.port}", auth=TokenAuth(token)) as user:
+            yield user
 
     def records(self) -> dict[str, Any]:
         """Return what the gateway has on record of its first user: the state and size of each cluster."""
-        answer = self.ask(f"{self.homes[0]}/api/v2/clusters", **self.gateway.headers).json()
-        return {cluster["name"]: (cluster["state"], cluster["target"], cluster["workers"]) for cluster in answer["clusters"]}
+        clusters = self.ask(f"{self.homes[0]}/api/v2/clusters", **self.gateway.headers).json()["clusters"]
+        return {cluster["name"]: [cluster[what] for what in ("state", "target", "workers")] for cluster in clusters}
 
     def ask(self, url: str, **headers: str) -> httpx.Response:
         """Send a program's request to an address of this site, wherever that host is said to be."""
@@ -196,7 +196,7 @@ def plant(client: Client, page: str) -> None:
     def serve(dask_scheduler: Any) -> None:
         from tornado.web import RequestHandler
 
-        class Hostile(RequestHandler):
+        class Hostile(RequestHandler):  # type: ignore[misc]
             def get(self) -> None:
                 for name, value in PLANTED.items():
                     self.set_header(name, value)

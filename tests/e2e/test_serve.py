@@ -181,6 +181,34 @@ def test_a_later_start_keeps_the_token_and_follows_the_address(make_gateway: Mak
     assert httpx.get(f"{gateway.url}/api/v2/whoami", headers=gateway.headers).status_code == 200
 
 
+def test_a_home_that_cannot_be_written_is_no_reason_not_to_serve(make_gateway: MakeGateway) -> None:
+    """The credential is laid aside, and the terminal says how it is used."""
+    gateway = make_gateway()
+    (gateway.home / ".config").write_text("a file where a folder is expected\n")
+    gateway.start()
+
+    assert "cannot write" in gateway.text
+    assert f"DASK_CONFIG={gateway.data / 'dask'}" in gateway.text
+    found = "from tidegate import Gateway; print(Gateway().list_clusters())"
+    ran = gateway.run_python(found, DASK_CONFIG=str(gateway.data / "dask"))
+    assert ran.stdout.strip() == "[]", ran.stderr
+
+
+def test_a_start_that_fails_for_any_reason_ends_in_a_sentence(make_gateway: MakeGateway) -> None:
+    """Not in a process that is started again and again, nor in one that keeps the port."""
+    gateway = make_gateway()
+    (gateway.data / "run" / "api.sock" / "in the way").mkdir(parents=True)
+    gateway.data.chmod(0o700)
+
+    gateway.launch()
+    assert gateway.wait() == 1
+
+    assert "cannot go on: IsADirectoryError" in gateway.text
+    assert f"{gateway.data / 'logs' / 'control.log'} tells more" in gateway.text
+    assert "Traceback" not in gateway.text
+    assert gateway.processes() == []
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.proxy_rig import SECRET, Rig
+from tests.proxy_rig import TICKET_KEY, Rig
 from tidegate.wire.names import TICKET_COOKIE, TICKET_PATH
 from tidegate.wire.tickets import Ticket, sign
 
@@ -35,7 +35,7 @@ class Console:
         if "session=alice" not in request.headers.get("Cookie", ""):
             return web.Response(status=401)
         if request.path.startswith(f"/clusters/{NAME}/"):
-            ticket = sign(Ticket(NAME, "alice", time.time() + 60, once=str(time.time())), SECRET)
+            ticket = sign(Ticket(NAME, "alice", time.time() + 60, once=str(time.time())), TICKET_KEY)
             page = request.path.removeprefix(f"/clusters/{NAME}")
             location = self.rig.url(f"{TICKET_PATH}?ticket={ticket}&next={page}", f"{NAME}.localhost")
             return web.Response(status=302, headers={"Location": location})

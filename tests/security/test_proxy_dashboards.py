@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from tests.proxy_rig import SECRET, Rig
+from tests.proxy_rig import SECRET, TICKET_KEY, Rig
 from tidegate.proxy.limits import Limits
 from tidegate.wire.names import DASHBOARD_HEADER, TICKET_COOKIE, TICKET_PATH
 from tidegate.wire.tickets import Ticket, sign
@@ -51,7 +53,7 @@ async def viewed(rig: Rig) -> Rig:
 
 def ticket() -> dict[str, str]:
     """Return the header of a viewer with a ticket."""
-    return {"Cookie": f"{TICKET_COOKIE}={sign(Ticket(NAME, 'alice', time.time() + 60), SECRET)}"}
+    return {"Cookie": f"{TICKET_COOKIE}={sign(Ticket(NAME, 'alice', time.time() + 60), TICKET_KEY)}"}
 
 
 async def test_a_dashboard_can_set_nothing_in_the_browser(viewed: Rig):
@@ -152,3 +154,23 @@ async def test_the_ticket_path_is_not_the_dashboards(viewed: Rig):
     async with viewed.browser() as browser:
         reply = await browser.get(viewed.url(TICKET_PATH, HOST), headers=ticket(), allow_redirects=False)
         assert (reply.status, reply.headers["Location"]) == (302, "/")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 two hundred\r\n\r\n", b"\x00\r\n\r\n", b""])
+async def test_the_secret_is_not_in_the_log(rig: Rig, answer: bytes, caplog: pytest.LogCaptureFixture):
+    """What a broken dashboard answers is told, and not what it was asked."""
+
+    async def broken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+
+    route = await rig.scheduler(NAME, broken)
+    rig.publish(NAME, 1, dashboard_port=route.port)
+    with caplog.at_level(logging.DEBUG):
+        async with rig.browser() as browser, browser.get(rig.url("/x?word=hidden", HOST), headers=ticket()) as reply:
+            assert reply.status == 502
+
+    assert "no answer from its dashboard" in caplog.text
+    for secret in (SECRET, TICKET_KEY, "hidden"):
+        assert secret not in caplog.text

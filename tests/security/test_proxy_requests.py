@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from tests.proxy_rig import Rig, until_end
+from tests.proxy_rig import Rig, echo, until_end
+from tests.support import eventually
+from tidegate.proxy.limits import Limits
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -152,7 +155,7 @@ async def test_a_rebound_name_is_misdirected(rig: Rig, control: Control, host: b
     answer = await rig.exchange_raw(b"GET /api/v2/whoami HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
 
     assert b" 421 " in head(answer)
-    assert "public_url" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert "public_url" in json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"]
     assert control.seen == []
 
 
@@ -261,3 +264,61 @@ async def test_a_crowd_of_half_requests_leaves_room(rig: Rig, control: Control):
     assert b" 200 " in head(answer)
     for _, writer in lines:
         writer.close()
+
+
+async def crowd(rig: Rig, words: bytes, size: int) -> list[asyncio.StreamWriter]:
+    """Open connections that say no more than this."""
+    writers = []
+    for _ in range(size):
+        reader, writer = await rig.connect_raw()
+        writer.write(words)
+        if words.endswith(b"\r\n\r\n"):
+            await asyncio.wait_for(reader.read(1), 5)
+        writers.append(writer)
+    return writers
+
+
+@pytest.mark.parametrize("words", [b"", b"\x16\x03\x01", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+@pytest.mark.parametrize("limits", [{"waiting": 10}, {"connections": 20}, {"connections_per_address": 10}])
+async def test_a_larger_crowd_than_there_is_room_for(tmp_path: Path, words: bytes, limits: dict[str, int]):
+    """From this machine, silent, in the middle of a head, or idle after an answer: whoever asks is served."""
+    rig = Rig(tmp_path, limits=Limits(**limits))
+    await rig.api(Control())
+    writers = await crowd(rig, words, 40)
+
+    answer = await asyncio.wait_for(
+        rig.exchange_raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"), 5
+    )
+
+    assert b" 200 " in head(answer)
+    for writer in writers:
+        writer.close()
+    await eventually(lambda: not rig.proxy.acceptor._waiting)
+    assert rig.proxy.acceptor._admission.count == 0
+    await rig.close()
+
+
+async def test_who_is_served_makes_no_room(tmp_path: Path):
+    """Neither a cluster's connection nor a request that is being answered is ended for newcomers."""
+    rig = Rig(tmp_path, limits=Limits(waiting=5))
+    go_on = asyncio.Event()
+
+    async def slow(request: web.BaseRequest) -> web.Response:
+        await go_on.wait()
+        return web.Response(text="at last")
+
+    await rig.api(slow)
+    await rig.scheduler("abc", echo)
+    reader, cluster = await rig.connect("abc")
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    asked = asyncio.create_task(rig.exchange_raw(request))
+    await eventually(lambda: not rig.proxy.acceptor._waiting)
+    writers = await crowd(rig, b"", 40)
+    go_on.set()
+
+    assert b"at last" in await asked
+    cluster.write(b"alive")
+    assert await reader.readexactly(5) == b"alive"
+    for writer in (cluster, *writers):
+        writer.close()
+    await rig.close()

@@ -3,7 +3,8 @@
 A credential in the ``Authorization`` header is judged by the authenticators, and by nothing else: where one is given,
 a session does not count. A browser's session counts by itself only for reading a page; for everything else the request
 must demonstrably come from a page of this gateway, since browsers send cookies along with whatever a foreign page makes
-them do.
+them do. They do the same with a password that they were once told, so a request that a foreign page has made is refused
+whatever it bears; programs do not say where they were when they made theirs.
 
 Every route declares one of the rules below beside its path; a ``GuardedRoute`` without a rule cannot be made. The rule
 is applied before anything of the body is read. *Which clusters* the caller may see is not decided here but where they
@@ -36,6 +37,8 @@ async def anyone(request: Request) -> None:
 
 async def user(request: Request) -> Principal:
     """For whoever has proved who they are, from a program or from a page of ours."""
+    if is_foreign(request):
+        raise Refused
     return await authenticate(request, session=is_same_origin(request))
 
 
@@ -51,9 +54,11 @@ async def form(request: Request) -> None:
 
 
 async def agent(request: Request) -> None:
-    """For the agent of one cluster: ``control.agents`` holds its token against the cluster that it speaks for."""
-    if not agent_token(request):
+    """For the agent of the cluster that the path names."""
+    presented = parse_authorization(request.headers.get("authorization"))
+    if presented is None or presented.scheme != "token":
         raise Refused
+    await services_of(request).agents.check(request.path_params["name"], presented.value)
 
 
 async def internal(request: Request) -> None:
@@ -65,7 +70,7 @@ async def internal(request: Request) -> None:
 RULES: tuple[Rule, ...] = (anyone, user, page, form, agent, internal)
 
 CREDENTIALS: list[dict[str, list[str]]] = [{"token": []}, {"basic": []}, {"session": []}]
-"""What satisfies ``user``, by the names that ``api/openapi.py`` describes."""
+"""What satisfies ``user``, by the names that ``api/app.py`` describes."""
 
 
 async def authenticate(request: Request, *, session: bool) -> Principal:
@@ -115,10 +120,15 @@ def is_same_origin(request: Request) -> bool:
     return request.headers.get("origin", "").lower() == address_of(request).origin
 
 
-def agent_token(request: Request) -> str:
-    """Return the token that an agent presents, or nothing."""
-    presented = parse_authorization(request.headers.get("authorization"))
-    return presented.value if presented is not None and presented.scheme == "token" else ""
+def is_foreign(request: Request) -> bool:
+    """Whether a browser says that the request was made by a page that is not of this gateway.
+
+    ``none`` is what a person typed or chose from their bookmarks.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    return "origin" in request.headers and not is_same_origin(request)
 
 
 def caller(request: Request) -> Principal:

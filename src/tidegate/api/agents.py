@@ -1,4 +1,7 @@
-"""What the agent in each scheduler says and asks (``wire/agent.py``), over the public port like everyone else."""
+"""What the agent in each scheduler says and asks (``wire/agent.py``), over the public port like everyone else.
+
+That it is the agent of the cluster that it names has been checked by the rule of these routes.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,13 @@ from typing import Annotated
 from fastapi import Query
 from starlette.requests import Request
 
-from tidegate.api.access import agent_token
 from tidegate.api.services import services_of
 from tidegate.wire.agent import HOLD_SECONDS, ReportBody, WantedBody
 
 
 async def report(request: Request, name: str, body: ReportBody) -> WantedBody:
     """Take what an agent reports, and tell it the whole wanted state."""
-    wanted = await services_of(request).agents.report(name, agent_token(request), body.to_model())
+    wanted = await services_of(request).agents.report(name, body.to_model())
     return WantedBody.from_model(wanted)
 
 
@@ -25,5 +27,5 @@ async def wanted(
     have: Annotated[str, Query(max_length=64)] = "",
 ) -> WantedBody:
     """Tell the wanted state as soon as it differs from what the agent has, or when the time is up."""
-    state = await services_of(request).agents.wanted(name, agent_token(request), attempt, have, HOLD_SECONDS)
+    state = await services_of(request).agents.wanted(name, attempt, have, HOLD_SECONDS)
     return WantedBody.from_model(state)

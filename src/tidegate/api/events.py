@@ -40,7 +40,7 @@ async def follow_all(request: Request, after: After = None, last_event_id: LastE
     since = last_event_id if last_event_id is not None else after
     if since is None:
         # Now is when the answer begins: whoever has read its head and acts then will be told of it.
-        since = await services.store.last_event_id()
+        since = await services.clusters.last_event_id()
     return stream(services.clusters.follow(caller(request), after=since))
 
 

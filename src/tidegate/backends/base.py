@@ -103,11 +103,22 @@ class Backend(Protocol):
     async def observe(self, clusters: Collection[str]) -> Mapping[str, Seen]:
         """Look at these clusters, in as few calls to the engine as can be. Every name asked for is in the answer."""
 
+    async def listens(self, cluster: str, ports: Collection[int]) -> bool:
+        """Return whether these ports, at the scheduler's host, are the cluster's own, as far as the engine can tell.
+
+        They come from the agent, which its user may have replaced, and they are where the proxy dials: false when what
+        listens on one of them is not of this cluster, or nothing is. An engine in which every cluster has a host (or an
+        address) to itself has nothing to look at, and says true. ``BackendFailed`` when there is no such cluster now.
+        """
+
     async def list_clusters(self) -> set[str]:
         """Return every cluster of which anything runs or secrets lie here, known to the records or not."""
 
     async def logs(self, cluster: str, *, lines: int = 200) -> list[Log]:
-        """Return the tails of all logs of the cluster, the scheduler's first; also after its end, until forgotten."""
+        """Return the tails of all logs of the cluster, the scheduler's first; also after its end, until forgotten.
+
+        Where there are very many, those written to last.
+        """
 
     async def forget(self, cluster: str) -> None:
         """Remove the logs and traces of a cluster that has ended."""

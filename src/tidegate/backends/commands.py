@@ -77,43 +77,6 @@ def scheduler_arguments(files: str, host: str, port: int = 0) -> list[str]:
     ]
 
 
-def worker_arguments(files: str, host: str, scheduler: str, name: str, spec: ClusterSpec, scratch: str) -> list[str]:
-    """Return the arguments for ``python -m distributed.cli.dask_worker``: one worker, with its nanny.
-
-    Parameters
-    ----------
-    files : str
-        The folder in which the launch's files lie.
-    host : str
-        The address to listen on.
-    scheduler : str
-        The address of the scheduler, such as ``tls://host:port``.
-    name : str
-        The worker's name, by which the gateway and the scheduler know it.
-    spec : ClusterSpec
-        Cores and memory of a worker.
-    scratch : str
-        The folder to spill to.
-    """
-    return [
-        scheduler,
-        "--name",
-        name,
-        "--nthreads",
-        str(threads(spec)),
-        "--memory-limit",
-        str(spec.worker_memory),
-        "--host",
-        host,
-        "--dashboard-address",
-        f"{host}:0",
-        "--local-directory",
-        scratch,
-        "--preload",
-        os.path.join(files, WORKER_GUARD),
-    ]
-
-
 def passed_environment(own: Mapping[str, str], more: Collection[str] = ()) -> dict[str, str]:
     """Return what of the gateway's ``own`` environment processes of users get; ``more`` are further names."""
     return {name: value for name, value in own.items() if name in PASSED_ON or name in more or name.startswith("LC_")}

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidegate.backends.base import Launch, Log
+from tidegate.backends.listeners import Listeners
 from tidegate.backends.simulation import Script, Simulation
 from tidegate.model.cluster import ClusterSpec
 from tidegate.model.errors import BackendFailed
@@ -67,7 +68,7 @@ class SimulatedBackend:
         given = SimulatedSettings.model_validate(settings or {})
         self.simulation = simulation or Simulation(clock, Script(**given.model_dump()))
         self._clock = clock
-        self._listeners: set[asyncio.Queue[str]] = set()
+        self._listeners = Listeners()
         self._wake = asyncio.Event()
         self._ticking: asyncio.Task[None] | None = None
 
@@ -127,6 +128,11 @@ class SimulatedBackend:
         self.simulation.settle()
         return {name: self.simulation.look(name, at) for name in clusters}
 
+    async def listens(self, cluster: str, ports: Collection[int]) -> bool:
+        """Return what the script says."""
+        self.simulation.settle()
+        return self.simulation.listens(cluster, ports)
+
     async def list_clusters(self) -> set[str]:
         """Return the clusters of which something remains."""
         self.simulation.settle()
@@ -143,15 +149,9 @@ class SimulatedBackend:
             raise BackendFailed(f"cannot forget the cluster {cluster}: it still runs")
         self.simulation.forget(cluster)
 
-    async def changes(self) -> AsyncIterator[str]:
+    def changes(self) -> AsyncIterator[str]:
         """Yield names as things happen."""
-        queue: asyncio.Queue[str] = asyncio.Queue()
-        self._listeners.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._listeners.discard(queue)
+        return self._listeners.changes()
 
     def _act(self) -> None:
         self.simulation.settle()
@@ -161,8 +161,7 @@ class SimulatedBackend:
     def _hear(self, cluster: str) -> None:
         self._wake.set()
         if cluster:
-            for queue in self._listeners:
-                queue.put_nowait(cluster)
+            self._listeners.tell(cluster)
 
     async def _tick(self) -> None:
         while True:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from tidegate.model.errors import BackendFailed, TidegateError
@@ -61,6 +61,8 @@ class Script:
         If set, every effect raises it.
     max_workers : int
         What ``capacity`` says.
+    foreign_ports : frozenset of int
+        The ports of the host on which something else listens than the scheduler that names them.
     """
 
     queue_delay: float = 0.0
@@ -70,6 +72,7 @@ class Script:
     worker_error: Callable[[str], str] = lambda name: ""
     refusal: TidegateError | None = None
     max_workers: int = 1000
+    foreign_ports: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -183,6 +186,12 @@ class Simulation:
             return Seen(at)
         workers = {name: process.seen for name, process in place.processes.items()}
         return Seen(at, workers.pop(SCHEDULER, None), workers, place.remains)
+
+    def listens(self, cluster: str, ports: Collection[int]) -> bool:
+        """Return whether the cluster's scheduler could listen on these ports."""
+        if cluster not in self._places or SCHEDULER not in self._living(cluster):
+            raise BackendFailed(f"cannot tell where the cluster {cluster} listens: its scheduler does not run")
+        return self.script.foreign_ports.isdisjoint(ports)
 
     def remaining(self) -> set[str]:
         """Return the clusters of which something remains."""

@@ -16,6 +16,7 @@ from rich.table import Table
 from tidegate.client.errors import GatewayValueError, GatewayWarning
 from tidegate.client.gateway import Gateway
 from tidegate.client.report import ClusterReport, ClusterStatus
+from tidegate.client.sizes import checked_count
 
 app = typer.Typer(help="List, make, size and stop your clusters.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -80,6 +81,10 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a cluster, and leave it running until it is stopped."""
+    if workers is not None:
+        checked_count(workers)  # before there is a cluster that nobody was told the name of
+        if not wait:
+            raise GatewayValueError("cannot set --workers with --no-wait: a cluster is sized when it runs")
     with _gateway(address) as gateway:
         chosen = _parse_options(gateway, option or [])
         if wait:
@@ -89,8 +94,6 @@ def create(
         else:
             name = gateway.submit(chosen)
         if workers is not None:
-            if not wait:
-                raise GatewayValueError("cannot set --workers with --no-wait: a cluster is sized when it runs")
             gateway.scale_cluster(name, workers)
         report = gateway.get_cluster(name)
     if as_json:
@@ -102,7 +105,8 @@ def create(
     typer.echo(f"In Python: Gateway().connect({name!r})    To stop it: tidegate clusters stop {name}", err=True)
 
 
-@app.command()
+# -1 is a number that makes no sense, and is told so; not an option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def scale(
     name: Name,
     workers: Annotated[int, typer.Argument(metavar="N", help="How many workers.", show_default=False)],

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from tidegate.client.warn import at_the_caller
+
 T = TypeVar("T")
 
 CLEANUP_SECONDS = 10.0
@@ -46,18 +48,19 @@ def run_in_loop(
         finally:
             over.set()
 
-    future = asyncio.run_coroutine_threadsafe(run(), loop)
-    try:
-        while True:
-            done, _ = concurrent.futures.wait([future], timeout=TICK_SECONDS if tick else None)
-            if done:
-                return future.result()
-            if tick:
-                tick()
-    except BaseException:
-        if not over.is_set() and future.cancel():
-            over.wait(CLEANUP_SECONDS)
-        raise
+    with at_the_caller():
+        future = asyncio.run_coroutine_threadsafe(run(), loop)
+        try:
+            while True:
+                done, _ = concurrent.futures.wait([future], timeout=TICK_SECONDS if tick else None)
+                if done:
+                    return future.result()
+                if tick:
+                    tick()
+        except BaseException:
+            if not over.is_set() and future.cancel():
+                over.wait(CLEANUP_SECONDS)
+            raise
 
 
 async def end_task(task: asyncio.Task[Any]) -> None:

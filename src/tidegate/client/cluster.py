@@ -30,7 +30,7 @@ from distributed.utils import Log, Logs, NoOpAwaitable
 
 from tidegate.client.adaptive import GatewayAdaptive
 from tidegate.client.background import end_task, run_in_loop
-from tidegate.client.errors import GatewayError
+from tidegate.client.errors import GatewayClusterError, GatewayError
 from tidegate.client.gateway import Gateway
 from tidegate.client.progress import Progress
 from tidegate.client.report import ClusterReport
@@ -65,7 +65,6 @@ class GatewayCluster(Cluster):
     Examples
     --------
     >>> cluster = GatewayCluster(worker_cores=2)  # doctest: +SKIP
-    >>> cluster.adapt(minimum=1, maximum=10)  # doctest: +SKIP
     >>> client = cluster.get_client()  # doctest: +SKIP
     """
 
@@ -130,7 +129,6 @@ class GatewayCluster(Cluster):
         self.shutdown_on_close = shutdown_on_close
         self.security: GatewaySecurity | None = None
         self._wanted_options = (options, overrides)
-        self._asynchronous = gateway._asynchronous
         self._report: ClusterReport | None = None
         self._changed = asyncio.Event()
         self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -250,6 +248,7 @@ class GatewayCluster(Cluster):
 
     def scale(self, n: int) -> Any:
         """Set the number of workers; the load no longer decides it."""
+        self._require_open("scale")
         return self.gateway.sync(self._scale, n)
 
     async def _scale(self, n: int) -> None:
@@ -273,6 +272,7 @@ class GatewayCluster(Cluster):
             With the bounds as ``minimum`` and ``maximum``. In asynchronous use the request is under way already;
             await it to be sure.
         """
+        self._require_open("adapt")
         bounds = checked_bounds(minimum, maximum)  # at once, for nobody may await the answer
         asking = self.gateway.sync(self._adapt, bounds["minimum"], bounds["maximum"], active)
         return GatewayAdaptive(self, bounds["minimum"], bounds["maximum"], asking)
@@ -307,6 +307,13 @@ class GatewayCluster(Cluster):
     def shutdown(self) -> Any:
         """End the cluster, and close this object."""
         return self.close(shutdown=True)
+
+    def _require_open(self, verb: str) -> None:
+        if self._is_closed:
+            words = (
+                f"cannot {verb} cluster {self.name}: it was closed here. Gateway().connect(name) reaches one that runs"
+            )
+            raise GatewayClusterError(words)
 
     @property
     def _is_closed(self) -> bool:

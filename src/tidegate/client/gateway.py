@@ -8,7 +8,6 @@ import re
 import secrets
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -18,13 +17,14 @@ from distributed.utils import LoopRunner
 
 from tidegate.client.background import run_in_loop
 from tidegate.client.config import Settings, resolve
-from tidegate.client.errors import GatewayValueError, GatewayWarning
+from tidegate.client.errors import GatewayValueError
 from tidegate.client.options import Options, merge
 from tidegate.client.report import ClusterReport, ClusterStatus
 from tidegate.client.security import GatewaySecurity
 from tidegate.client.sizes import checked_bounds, checked_count, plain
 from tidegate.client.transport import Transport
 from tidegate.client.versions import local_versions
+from tidegate.client.warn import warn
 
 if TYPE_CHECKING:
     from tidegate.client.cluster import GatewayCluster
@@ -342,7 +342,7 @@ class Gateway:
     async def _patch(self, name: str, body: Mapping[str, Any]) -> ClusterReport:
         answer = await self._request_of(name, "PATCH", json=body)
         if answer.get("note"):
-            warnings.warn(GatewayWarning(answer["note"]), stacklevel=2)
+            warn(answer["note"])
         return self._to_report(answer, await self._scheduler_netloc())
 
     def stop_cluster(self, cluster_name: str) -> Any:

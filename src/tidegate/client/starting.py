@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 import weakref
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING
 from distributed.core import Status, rpc
 
 from tidegate.client.background import TICK_SECONDS
-from tidegate.client.errors import GatewayClusterError, GatewayError, GatewayWarning
+from tidegate.client.errors import GatewayClusterError, GatewayError
 from tidegate.client.events import ENDED, LOOK, follow
 from tidegate.client.progress import Progress, choose_progress
 from tidegate.client.report import ClusterReport, ClusterStatus
 from tidegate.client.versions import find_problems, local_versions
+from tidegate.client.warn import warn
 from tidegate.client.watch import watch
 from tidegate.model import event as kinds
 
@@ -130,12 +130,7 @@ def check_versions(report: ClusterReport) -> None:
             code="incompatible-versions",
         )
     if doubtful:
-        warnings.warn(
-            GatewayWarning(
-                f"cluster {report.name} differs from this Python: {doubtful}. What is sent to it may not work there"
-            ),
-            stacklevel=2,
-        )
+        warn(f"cluster {report.name} differs from this Python: {doubtful}. What is sent to it may not work there")
 
 
 async def explain(cluster: GatewayCluster, error: Exception) -> GatewayClusterError:

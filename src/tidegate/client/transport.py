@@ -12,8 +12,9 @@ import asyncio
 import json as json_module
 import ssl
 import time
+import weakref
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
@@ -59,7 +60,7 @@ RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 
 @dataclass(frozen=True)
 class Answer:
-    """Status, headers and body of an answer; ``error`` is the JSON object in which the gateway says what went wrong."""
+    """Status, headers and body of an answer; ``error`` is what the gateway says in it that went wrong."""
 
     status: int
     headers: Mapping[str, str]
@@ -77,6 +78,10 @@ class Answer:
         """Return the gateway's own description of an error, or an empty mapping if this is not one."""
         body = self.json()
         error = body.get("error") if isinstance(body, dict) else None
+        # Words alone come from the gateway's proxy, before it knows which API was meant; and, with a 404, from a server
+        # of dask-gateway, which does not have ours.
+        if isinstance(error, str) and self.status != 404:
+            return {"message": error}
         return error if isinstance(error, dict) else {}
 
     @property
@@ -141,14 +146,22 @@ class Transport:
             When the gateway refuses.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=QUIET_SECONDS)
-        async with self._open("GET", path, headers=headers, timeout=timeout) as response:
+        async with AsyncExitStack() as stack:
+
+            async def begin() -> tuple[aiohttp.ClientResponse, bytes]:
+                opening = self._open("GET", path, headers=headers, timeout=timeout)
+                response = await stack.enter_async_context(opening)
+                return response, await response.content.readany() if response.status == 200 else b""
+
+            # The head too: what buffers on the way may hold back even that.
+            response, first = await _within(FIRST_BYTE_SECONDS, begin())
             if response.status != 200:
                 answer = Answer(response.status, response.headers, await response.read())
                 if answer.worth_another_try:
                     raise aiohttp.ClientConnectionError(f"the gateway answers {answer.status}")
                 self._read(answer)
             self._answered = True
-            yield _chunks(response) if response.status == 200 else None
+            yield _chunks(first, response) if response.status == 200 else None
 
     async def close(self) -> None:
         """Close all connections. The next request opens new ones."""
@@ -203,6 +216,9 @@ class Transport:
                 cookie_jar=aiohttp.CookieJar(unsafe=True),  # cookies also from a host without a name
                 headers={"User-Agent": f"tidegate/{_version()}", "Accept": "application/json"},
             )
+            # Not __del__: collected together with us, the session could complain before we close it.
+            forgotten = weakref.finalize(self, _close_forgotten, self._session, asyncio.get_running_loop())
+            forgotten.atexit = False
         return self._session
 
     def _forget_names(self) -> None:
@@ -308,8 +324,16 @@ _ERRORS: dict[int, type[GatewayError]] = {
 }
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    chunk = await _within(FIRST_BYTE_SECONDS, response.content.readany())
+def _close_forgotten(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
+    """Close the session of a client that nobody has closed; from whatever thread collects garbage."""
+    if session.closed:
+        return
+    with suppress(RuntimeError):  # the loop is closed, and its connections with it
+        loop.call_soon_threadsafe(lambda: loop.create_task(session.close()))
+
+
+async def _chunks(first: bytes, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    chunk = first
     while chunk:  # from here on the session's own limit on silence counts
         yield chunk
         chunk = await response.content.readany()

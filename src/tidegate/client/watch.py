@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from distributed.core import Status
 
 from tidegate.client.background import end_task
-from tidegate.client.errors import GatewayError
-from tidegate.client.events import ENDED, LOOK, follow
+from tidegate.client.errors import GatewayError, GatewayServerError
+from tidegate.client.events import ENDED, LOOK, POLL_LIMIT, follow
 from tidegate.client.report import ClusterReport, ClusterStatus
 from tidegate.model import event as kinds
 
@@ -30,16 +30,30 @@ logger = logging.getLogger("tidegate.client")
 WORTH_A_LOOK = ENDED | {kinds.STOPPING, kinds.WORKERS, kinds.WORKER_ENDED, kinds.SCALED, LOOK}
 """The kinds of event that change what a cluster object shows."""
 
+FIRST_PAUSE = 0.1
+"""Seconds until the next try while the gateway fails; doubled each time, up to ``POLL_LIMIT``."""
+
 
 async def watch(ref: weakref.ref[GatewayCluster], gateway: Gateway, name: str) -> None:
     """Follow the cluster until it has ended. Only a weak reference: watching must not keep the object alive."""
-    news = asyncio.Event()
+    news, pause = asyncio.Event(), FIRST_PAUSE
     reading = asyncio.ensure_future(_read(gateway, name, news))
     try:
         while not reading.done() or news.is_set():
             await news.wait()
             news.clear()  # before looking: what happens meanwhile makes us look again
-            report = await gateway._report(name)
+            try:
+                report = await gateway._report(name)
+            except GatewayServerError as error:
+                # Away for longer than a request waits. The cluster goes on, so this does too, until somebody knows.
+                if ref() is None:
+                    return
+                logger.info("cannot look at cluster %s now: %s", name, error)
+                news.set()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, POLL_LIMIT)
+                continue
+            pause = FIRST_PAUSE
             cluster = ref()
             if cluster is None or await _take(cluster, report):
                 return
@@ -53,11 +67,20 @@ async def watch(ref: weakref.ref[GatewayCluster], gateway: Gateway, name: str) -
 
 async def _read(gateway: Gateway, name: str, news: asyncio.Event) -> None:
     """Set ``news`` when something happens that is worth a look. A whole history that comes at once is one look."""
+    last, pause = None, FIRST_PAUSE
     try:
-        async with aclosing(follow(gateway._http, name)) as events:
-            async for event in events:
-                if event.kind in WORTH_A_LOOK:
-                    news.set()
+        while True:
+            try:
+                async with aclosing(follow(gateway._http, name, last)) as events:
+                    async for event in events:
+                        last, pause = event.id or last, FIRST_PAUSE
+                        if event.kind in WORTH_A_LOOK:
+                            news.set()
+                return
+            except GatewayServerError:
+                news.set()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, POLL_LIMIT)
     except GatewayError:
         pass  # the look that follows says what is wrong
     finally:

@@ -238,6 +238,9 @@ class Settings(Section):
     """Path below which all of it is mounted, such as ``/services/dask-gateway``. Empty: at the root."""
     public_url: Annotated[str, AfterValidator(_check_url)] | None = None
     """The address that users write, prefix included, where it is not ``address``: behind another proxy or a name."""
+    proxy_address: Annotated[str, AfterValidator(_check_address)] | None = None
+    """``HOST:PORT`` at which clients reach the schedulers, where what stands at ``public_url`` passes HTTP only.
+    By default the host and port of ``public_url``."""
     tls: Tls = Tls()
     """Certificate of the public port."""
     dashboards: Dashboards = Dashboards()

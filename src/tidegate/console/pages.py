@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +16,7 @@ from tidegate.console.render import page, render
 from tidegate.console.views import view_cluster, view_events
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.errors import TidegateError
-from tidegate.model.event import RecordedEvent
 from tidegate.model.options import Option
-from tidegate.store.base import Store
 
 ACTIVE = frozenset(state for state in ClusterState if not state.ended)
 ENDED = frozenset(state for state in ClusterState if state.ended)
@@ -99,7 +96,7 @@ async def follow_cluster(request: Request, name: str) -> Response:
 async def _details_of(request: Request, cluster: Cluster) -> dict[str, Any]:
     services = services_of(request)
     now = services.clock()
-    events = await _last_events(services.store, cluster.name)
+    events = await services.clusters.last_events(caller(request), cluster.name, EVENTS_SHOWN)
     facts = cluster.scheduler if cluster.reported else None
     return {
         "cluster": view_cluster(cluster, now),
@@ -109,13 +106,6 @@ async def _details_of(request: Request, cluster: Cluster) -> dict[str, Any]:
         "limit_reason": cluster.spec.max_workers_reason,
         "events": view_events(events, now),
     }
-
-
-async def _last_events(store: Store, name: str) -> list[RecordedEvent]:
-    last: deque[RecordedEvent] = deque(maxlen=EVENTS_SHOWN)
-    while some := await store.events(cluster=name, after=last[-1].id if last else 0):
-        last.extend(some)
-    return list(last)
 
 
 def _shown(option: Option, cluster: Cluster) -> str:

@@ -105,10 +105,16 @@ class EventView:
 
 
 def view_events(events: Sequence[RecordedEvent], now: float) -> list[EventView]:
-    """Return the lines of a history, the newest first."""
+    """Return the lines of a history, the newest first. What is said twice in a row (why it ends, that it ended) stands
+    there once."""
+    told: list[RecordedEvent] = []
+    for event in events:
+        if told and told[-1].event.message == event.event.message:
+            told.pop()
+        told.append(event)
     return [
         EventView(view_moment(e.at, now), e.event.message, "bad" if "log_tail" in e.event.data else "idle")
-        for e in reversed(events)
+        for e in reversed(told)
     ]
 
 

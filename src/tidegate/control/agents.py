@@ -8,13 +8,53 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
 from collections.abc import Callable
 
 from tidegate.control.bus import Bus
 from tidegate.control.records import Records
-from tidegate.model.errors import Refused
+from tidegate.model.errors import Busy, Refused
 from tidegate.model.report import Report, Wanted, absorb, wanted_of
 from tidegate.wire.agent import WantedBody
+
+REPORT_INTERVAL = 0.2
+"""Seconds between two reports of one cluster that goes on and on: each may be a write and an event."""
+BURST = 100
+"""How many reports may come at once after a while of silence. An honest agent reports up to a hundred times a second
+while workers come and go, and people wait for that."""
+LONGEST_WAIT = 5.0
+"""Seconds for which a report is held back; what would take longer is refused. Agents wait 15 s for an answer."""
+TIDY_INTERVAL = 60.0
+"""Seconds between two looks for clusters that have not reported for long: the memory of each is 100 bytes."""
+
+
+class ReportPace:
+    """Spreads the reports of each cluster over time: the generic cell rate algorithm, one number per cluster.
+
+    Parameters
+    ----------
+    clock : callable
+        Returns a time in seconds that is never set back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due: dict[str, float] = {}
+        self._tidy_at = 0.0
+
+    def admit(self, name: str) -> float:
+        """Count a report of this cluster; return in how many seconds to take it, or raise ``Busy``."""
+        now = self._clock()
+        silence = now - (BURST - 1) * REPORT_INTERVAL
+        if now >= self._tidy_at:
+            # Who has been silent for so long, or has ended, is as good as new.
+            self._due = {other: due for other, due in self._due.items() if due > silence}
+            self._tidy_at = now + TIDY_INTERVAL
+        due = max(self._due.get(name, silence), silence)
+        if due - now > LONGEST_WAIT:
+            raise Busy(f"cannot take the report of cluster {name}: it reports too often", retry_after=LONGEST_WAIT)
+        self._due[name] = due + REPORT_INTERVAL
+        return max(0.0, due - now)
 
 
 class Agents:
@@ -26,34 +66,45 @@ class Agents:
     bus : Bus
     clock : callable
         Returns the time, in seconds since the epoch.
+    pace : ReportPace, optional
+        How often each of them may report.
     """
 
-    def __init__(self, records: Records, bus: Bus, clock: Callable[[], float]) -> None:
+    def __init__(self, records: Records, bus: Bus, clock: Callable[[], float], pace: ReportPace | None = None) -> None:
         self._records = records
         self._bus = bus
         self._clock = clock
+        self._pace = pace or ReportPace()
 
-    async def report(self, name: str, token: str, report: Report) -> Wanted:
+    async def check(self, name: str, token: str) -> None:
+        """Make sure that the bearer of this token is the agent of this cluster: before anything else that it says.
+
+        Raises
+        ------
+        Refused
+            It is not.
+        """
+        # The store finds it by its hash, so the time that the search takes says nothing about the token.
+        owner = await self._records.store.find_by_agent_token(token)
+        if owner is None or not hmac.compare_digest(owner.encode(), name.encode("utf-8", "replace")):
+            raise Refused
+
+    async def report(self, name: str, report: Report) -> Wanted:
         """Take a report and return the whole wanted state, for which it is not too late to be acted upon.
 
         Raises
         ------
-        Refused
-            The token is not that of this cluster's agent.
+        Busy
+            The agent reports too often.
         """
-        await self._check(name, token)
+        wait = self._pace.admit(name)
+        if wait > 0:
+            await asyncio.sleep(wait)
         cluster = await self._records.change(name, lambda c: absorb(c, report, self._clock()))
         return wanted_of(cluster, report.facts.attempt)
 
-    async def wanted(self, name: str, token: str, attempt: int, have_version: str, timeout: float) -> Wanted:
-        """Return the wanted state as soon as its version is not ``have_version``, or after ``timeout`` seconds.
-
-        Raises
-        ------
-        Refused
-            The token is not that of this cluster's agent.
-        """
-        await self._check(name, token)
+    async def wanted(self, name: str, attempt: int, have_version: str, timeout: float) -> Wanted:
+        """Return the wanted state as soon as its version is not ``have_version``, or after ``timeout`` seconds."""
         deadline = asyncio.get_running_loop().time() + timeout
         with self._bus.listen(cluster=name) as listener:
             while True:
@@ -62,9 +113,3 @@ class Agents:
                 if left <= 0 or WantedBody.from_model(wanted).version != have_version:
                     return wanted
                 await listener.changed(left)
-
-    async def _check(self, name: str, token: str) -> None:
-        # The store finds it by its hash, so the time that the search takes says nothing about the token.
-        owner = await self._records.store.find_by_agent_token(token)
-        if owner is None or not hmac.compare_digest(owner.encode(), name.encode("utf-8", "replace")):
-            raise Refused

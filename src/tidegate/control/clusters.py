@@ -310,6 +310,21 @@ class Clusters:
         """
         return follow(self._store, self._bus, principal, cluster=cluster, after=after)
 
+    async def last_event_id(self) -> int:
+        """Return the number of the newest event of all: what happens from now on has a larger one."""
+        return await self._store.last_event_id()
+
+    async def last_events(self, principal: Principal, name: str, limit: int) -> list[RecordedEvent]:
+        """Return the newest events of a cluster, oldest first.
+
+        Raises
+        ------
+        NotVisible
+            As ``get``.
+        """
+        cluster = await self.get(principal, name)
+        return await self._store.last_events(cluster.name, limit)
+
     async def _change(
         self, principal: Principal, name: str, alter: Callable[[Cluster], tuple[Cluster, tuple[Event, ...]]]
     ) -> Cluster:

@@ -1,4 +1,4 @@
-"""The secrets of a cluster: its own certificate authority, a leaf for each role, and two tokens.
+"""The secrets of a cluster: its own certificate authority, a leaf for each role, and three secret words.
 
 Each cluster trusts its own authority only, so the certificates of one open nothing of another. Client, scheduler and
 workers have leaves of their own: what a client holds cannot pose as the scheduler, because it is not good for servers.
@@ -28,10 +28,11 @@ from tidegate.store.base import Credentials
 from tidegate.wire.names import AGENT_PATH
 from tidegate.wire.proxy import Route
 
-LIFETIME = 30 * 86400.0
-"""Seconds for which the certificates of a cluster are good, unless the administrator says otherwise. The official
-client reads its certificate once, and workers have no agent that could bring them another: so a leaf has to live as
-long as its cluster."""
+LIFETIME = 3650 * 86400.0
+"""Seconds for which the certificates of a cluster are good, unless the administrator says otherwise: ten years. The
+official client reads its certificate once, and workers have no agent that could bring them another: so a leaf has to
+outlast its cluster, however long that runs. Nothing is gained by less, since nobody trusts its authority once the
+cluster has ended."""
 EARLY = 600.0
 """Seconds by which validity begins before now: the clocks of nodes are not all right to the minute."""
 TOKEN_BYTES = 32
@@ -73,6 +74,7 @@ def mint(name: str, now: float, lifetime: float = LIFETIME) -> Credentials:
         worker_key=leaves["worker"][1],
         agent_token=secrets.token_hex(TOKEN_BYTES),
         dashboard_secret=secrets.token_hex(TOKEN_BYTES),
+        ticket_key=secrets.token_hex(TOKEN_BYTES),
     )
 
 
@@ -92,6 +94,7 @@ def route_to(cluster: Cluster, credentials: Credentials) -> Route:
         dashboard_port=cluster.scheduler.dashboard_port,
         dashboard_secret=credentials.dashboard_secret,
         ca=credentials.ca_cert,
+        ticket_key=credentials.ticket_key,
     )
 
 

@@ -1,9 +1,10 @@
 """Doing what a plan says: one step after the other, until one fails.
 
 An effect is done first and recorded afterwards, and each may be repeated; so dying between any two lines of this file
-costs nothing but the repetition. What a step raises goes to the reconciler, which tries again later. Two refusals are
-for good, and become part of the record here: a cluster that cannot be launched fails, with the backend's reason; a
-worker that cannot be started ends with its reason, and its cluster goes on.
+costs nothing but the repetition. What a step raises goes to the reconciler, which tries again later. Three refusals
+are for good, and become part of the record here: a cluster that cannot be launched fails, with the backend's reason; so
+does one whose agent lies about where it listens; a worker that cannot be started ends with its reason, and its cluster
+goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tidegate.model import reasons, steps
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.errors import BackendFailed, Invalid, TidegateError
 from tidegate.model.lifecycle import fail
-from tidegate.model.workers import refuse_workers
+from tidegate.model.workers import delay_workers, refuse_workers
 from tidegate.store.base import Credentials, Store
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,9 @@ class Executor:
             elif isinstance(step, steps.StartWorkers):
                 if not await self._start_workers(cluster, step.names):
                     return
+            elif isinstance(step, steps.Publish):
+                if not await self._publish(cluster):
+                    return
             else:
                 await self._do(cluster, step)
 
@@ -99,8 +103,6 @@ class Executor:
                 await ask(f"stop workers of cluster {cluster.name}", backend.stop_workers(cluster.name, names))
             case steps.StopCluster():
                 await ask(f"stop cluster {cluster.name}", backend.stop(cluster.name))
-            case steps.Publish():
-                await self._routes.put(route_to(cluster, await self._credentials(cluster)))
             case steps.Withdraw():
                 await self._routes.delete(cluster.name)
 
@@ -122,6 +124,24 @@ class Executor:
         # A backend that fails at every try would be asked for ever, and its user would wait for ever.
         return self._clock() >= cluster.created_at + cluster.spec.start_timeout
 
+    async def _publish(self, cluster: Cluster) -> bool:
+        """Open the way; False when it would not lead to this cluster, and that is recorded.
+
+        The proxy dials where the agent says. So a user who replaces the agent could have it dial, and speak to, any
+        other program of that host.
+        """
+        route = route_to(cluster, await self._credentials(cluster))
+        ports = [port for port in (route.port, route.dashboard_port) if port is not None]
+        look = self._backend(cluster).listens(cluster.name, ports)
+        if not await ask(f"tell where cluster {cluster.name} listens", look):
+            address = " and ".join(f"{route.host}:{port}" for port in ports)
+            log.warning("cannot open the way to cluster %s: %s is not its own", cluster.name, address)
+            why = reasons.reason(reasons.FOREIGN_ADDRESS, address=address)
+            await self._records.change(cluster.name, lambda c: (fail(c, why), ()))
+            return False
+        await self._routes.put(route)
+        return True
+
     async def _start_workers(self, cluster: Cluster, names: Sequence[str]) -> bool:
         """Start workers; False when the backend refused for good, and that is recorded."""
         launch = await self._launch_of(cluster)
@@ -132,10 +152,12 @@ class Executor:
                 self._backend(cluster).start_workers(launch, scheduler, names),
             )
         except (Invalid, BackendFailed) as error:
+            why = reasons.reason(reasons.CANNOT_START, why=error.message, detail=error.detail or "")
             if not _is_final(error):
+                # Who waits for these workers must read why they do not come, while we go on trying.
+                await self._records.change(cluster.name, lambda c: delay_workers(c, names, why, self._clock()))
                 raise
             log.warning("cannot start workers of cluster %s: %s", cluster.name, error.message)
-            why = reasons.reason(reasons.CANNOT_START, why=error.message, detail=error.detail or "")
             await self._records.change(cluster.name, lambda c: refuse_workers(c, names, why, self._clock()))
             return False
         return True

@@ -116,10 +116,6 @@ class Reconciler:
             for observer in self._observers.values():
                 await observer.close()
 
-    def wake(self, name: str) -> None:
-        """Ask for a pass of this cluster soon."""
-        self._queue.add(name)
-
     async def reconcile(self, name: str) -> float | None:
         """Make one pass of one cluster; return in how many seconds to come back even if nothing happens, or None.
 

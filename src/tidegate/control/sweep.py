@@ -81,15 +81,23 @@ class Sweep:
                 if not present:
                     continue
                 active = {cluster.name for cluster in await self._store.active()}
-                for orphan in sorted(present - active):
-                    log.warning(
-                        "stopping cluster %s: it runs on the backend %s, but no active record has it", orphan, name
-                    )
-                    await ask(f"stop the orphan {orphan}", backend.stop(orphan))
-                    orphans.add(orphan)
             except TidegateError as error:
                 log.warning("%s (%s)", error.message, error.detail or "no detail")
+                continue
+            for orphan in sorted(present - active):
+                if await self._stop_orphan(name, backend, orphan):
+                    orphans.add(orphan)
         return orphans
+
+    async def _stop_orphan(self, name: str, backend: Backend, orphan: str) -> bool:
+        """Stop one; False when that failed, which must not keep the others running."""
+        log.warning("stopping cluster %s: it runs on the backend %s, but no active record has it", orphan, name)
+        try:
+            await ask(f"stop the orphan {orphan}", backend.stop(orphan))
+        except TidegateError as error:
+            log.warning("%s (%s)", error.message, error.detail or "no detail")
+            return False
+        return True
 
     async def prune(self) -> list[str]:
         """Forget clusters that ended too long ago: their traces first, so that dying in between loses none of them."""

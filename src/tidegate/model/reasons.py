@@ -11,6 +11,7 @@ SCHEDULER_EXITED = "scheduler-exited"
 SCHEDULER_LOST = "scheduler-lost"
 START_TIMEOUT = "start-timeout"
 LAUNCH_FAILED = "launch-failed"
+FOREIGN_ADDRESS = "foreign-address"
 CANNOT_START = "cannot-start"
 EXITED = "exited"
 KILLED = "killed"
@@ -22,6 +23,7 @@ SENTENCES = {
     SCHEDULER_LOST: "The scheduler is gone and left no trace; the machine may have been restarted",
     START_TIMEOUT: "The scheduler did not report within {seconds:g} s of its launch",
     LAUNCH_FAILED: "The cluster could not be launched: {why}",
+    FOREIGN_ADDRESS: "The scheduler does not listen where its agent says that it does: {address}",
     CANNOT_START: "The worker could not be started: {why}",
     EXITED: "The worker ended by itself: {why}",
     KILLED: "The worker was killed: {why}",

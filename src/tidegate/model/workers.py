@@ -99,13 +99,31 @@ def _record_ends(cluster: Cluster, ended: Sequence[Worker], now: float, timing: 
             happened.append(Event(events.WORKER_ENDED, words, data))
     cluster = cluster.with_workers(*ended)
     for name, reason in troubles.items():
-        group = cluster.group(name)
-        # Several that fall at once count as one failure: the cause is one.
-        failures = group.failures + 1
-        # The exponent is bounded because a float overflows at 2 ** 1024: a night of failures.
-        delay = min(timing.backoff * 2.0 ** min(failures - 1, 64), timing.backoff_limit)
-        cluster = cluster.with_group(replace(group, failures=failures, retry_at=now + delay, trouble=reason))
+        cluster = cluster.with_group(_after_failure(cluster.group(name), reason, now, timing))
     return cluster, happened
+
+
+def _after_failure(group: WorkerGroup, reason: Reason, now: float, timing: Timing) -> WorkerGroup:
+    # Several that fall at once count as one failure: the cause is one.
+    failures = group.failures + 1
+    # The exponent is bounded because a float overflows at 2 ** 1024: a night of failures.
+    delay = min(timing.backoff * 2.0 ** min(failures - 1, 64), timing.backoff_limit)
+    return replace(group, failures=failures, retry_at=now + delay, trouble=reason)
+
+
+def delay_workers(
+    cluster: Cluster, names: Collection[str], reason: Reason, now: float, timing: Timing = DEFAULT_TIMING
+) -> tuple[Cluster, tuple[Event, ...]]:
+    """Return the record, and the events, after the backend could not start these workers now, and will be asked again.
+
+    They stay REQUESTED, and their groups carry the reason to the owner. Failures before ``retry_at`` count as one, so
+    that the history grows no faster than that of workers which fail, however often the loop tries.
+    """
+    waiting = {w.group for w in cluster.workers if w.name in names and w.state is WorkerState.REQUESTED}
+    groups = [_after_failure(g, reason, now, timing) for g in cluster.groups if g.name in waiting and now >= g.retry_at]
+    for group in groups:
+        cluster = cluster.with_group(group)
+    return cluster, (Event(events.WORKERS, reason.message, worker_counts(cluster)),) if groups else ()
 
 
 def refuse_workers(

@@ -8,15 +8,13 @@ its standard output are gone.
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import sys
 from pathlib import Path
 
+from tidegate.proxy.log_file import LogFile
 from tidegate.proxy.server import serve
 from tidegate.proxy.settings import BadSettings, Settings
-
-LOG_BYTES = 10 * 2**20
-LOG_FILES = 3
+from tidegate.telemetry.logs import configure_logs
 
 
 def main(arguments: list[str]) -> int:
@@ -56,11 +54,8 @@ def _run(settings: Settings) -> None:
 def _set_up_logging(settings: Settings) -> None:
     # A log that cannot be written (a closed pipe, a full disk) must not disturb what the process is for.
     logging.raiseExceptions = False
-    handler: logging.Handler = logging.StreamHandler()
-    if settings.log_file is not None:
-        handler = logging.handlers.RotatingFileHandler(settings.log_file, maxBytes=LOG_BYTES, backupCount=LOG_FILES)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"))
-    logging.basicConfig(level=settings.log_level, handlers=[handler])
+    file = None if settings.log_file is None else LogFile(settings.log_file)
+    configure_logs("proxy", level=settings.log_level, file=file)
     # aiohttp's warnings quote what strangers send.
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
 

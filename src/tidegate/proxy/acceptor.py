@@ -1,12 +1,14 @@
 """From an accepted connection to whoever serves it.
 
 Its first bytes are looked at and left where they are. A ClientHello for a cluster's name goes to that cluster; anything
-else is HTTP, or HTTPS where the gateway has a certificate. A stranger holds a slot and five seconds, no more.
+else is HTTP, or HTTPS where the gateway has a certificate. A stranger holds a slot for five seconds, and for
+less when slots are short.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -15,7 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from tidegate.proxy.connections import Admission
+from tidegate.proxy.connections import Admission, Waiting
 from tidegate.proxy.dial import tune
 from tidegate.proxy.hello import Malformed, Name, NotTls
 from tidegate.proxy.http_connection import HttpServer
@@ -49,6 +51,7 @@ class Acceptor:
     passthrough : Passthrough
     http : HttpServer
     admission : Admission
+    waiting : Waiting
     limits : Limits
     tls : ssl.SSLContext, optional
         Makes HTTP into HTTPS.
@@ -60,6 +63,7 @@ class Acceptor:
         passthrough: Passthrough,
         http: HttpServer,
         admission: Admission,
+        waiting: Waiting,
         limits: Limits,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -67,6 +71,7 @@ class Acceptor:
         self._passthrough = passthrough
         self._http = http
         self._admission = admission
+        self._waiting = waiting
         self._limits = limits
         self._tls = tls
         self._loop = asyncio.get_running_loop()
@@ -139,21 +144,24 @@ class Acceptor:
     async def _greet(self, sock: socket.socket, release: Callable[[], None]) -> None:
         """Hand the connection on to who takes care of it, or close it."""
         taken = False
+        heard = self._waiting.add(partial(_interrupt, sock))
         try:
-            taken = await self._hand_on(sock, release)
+            taken = await self._hand_on(sock, release, heard)
         except (OSError, TimeoutError, ssl.SSLError) as error:
             logger.debug("a connection came to nothing: %r", error)
         finally:
+            heard()
             if not taken:
                 sock.close()
                 release()
 
-    async def _hand_on(self, sock: socket.socket, release: Callable[[], None]) -> bool:
+    async def _hand_on(self, sock: socket.socket, release: Callable[[], None], heard: Callable[[], None]) -> bool:
         tune(sock)
         async with asyncio.timeout(self._limits.hello_seconds):
             hello = await peek_hello(sock)
         match hello:
             case Name(name) if (cluster := cluster_of(name)) is not None:
+                heard()
                 return await self._passthrough.connect(sock, cluster, release)
             case Name() if self._tls is not None:
                 return await self._serve_http(sock, release)
@@ -180,3 +188,9 @@ class Acceptor:
         if now - self._complained_at >= 1.0:
             self._complained_at = now
             logger.warning(message, what)
+
+
+def _interrupt(sock: socket.socket) -> None:
+    """Let whoever reads from a connection find its end: closing it is theirs to do."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)

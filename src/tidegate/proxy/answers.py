@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from html import escape
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -12,8 +13,10 @@ SERVER = "tidegate"
 
 _PAGE = """<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><title>{title}</title>{refresh}
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:38em;margin:4em auto;padding:0 1em}}</style></head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>{refresh}
+<style>:root{{color-scheme:light dark}} h1{{font-size:1.5rem}}
+body{{font:16px/1.5 system-ui,sans-serif;max-width:30rem;margin:4rem auto;padding:0 1rem}}</style></head>
 <body><h1>{title}</h1><p>{text}</p>{link}</body>
 </html>
 """
@@ -27,11 +30,37 @@ _PAGE_HEADERS = {
 }
 
 
-def error(status: int, message: str, *, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Return an error for a program, in the form that the API uses."""
-    body = json.dumps({"error": message}).encode()
-    own = {"Server": SERVER, "Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}
-    return web.Response(status=status, body=body, headers={**own, **(headers or {})})
+_V1_STATUS = {413: 422, 502: 500, 503: 500}
+"""The official client drops the words of the former, and shows those of the latter."""
+
+_V2_CODES = {413: "too-large", 503: "busy"}
+"""As control calls the same; the others are called after their status."""
+
+
+class Error(web.Response):
+    """An error for a program: one sentence in JSON, until it is known which API was asked."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str]) -> None:
+        own = {"Server": SERVER, "Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}
+        super().__init__(status=status, body=_json(message), headers={**own, **headers})
+        self._message = message
+
+    def take_form(self, path: str) -> None:
+        """Take the form that the clients of the API at ``path`` (below the prefix) read."""
+        if path.startswith("/api/v2/"):
+            code = _V2_CODES.get(self.status) or HTTPStatus(self.status).phrase.lower().replace(" ", "-")
+            self.body = _json({"code": code, "message": self._message, "field": None, "incident": None})
+        elif path.startswith("/api/v1/"):
+            self.set_status(_V1_STATUS.get(self.status, self.status))
+
+
+def _json(error: object) -> bytes:
+    return json.dumps({"error": error}).encode()
+
+
+def error(status: int, message: str, *, headers: Mapping[str, str] | None = None) -> Error:
+    """Return an error for a program."""
+    return Error(status, message, headers or {})
 
 
 def page(

@@ -1,6 +1,7 @@
-"""Which open connections there are: per cluster, so that they can be counted and cut; per client, so that none has all.
+"""Which open connections there are: per cluster, so that they can be counted and cut; per client, so that none has all;
+and those that have nothing to say yet, so that they do not keep out those who have.
 
-Both classes are plain bookkeeping, without a socket in them.
+All of it is plain bookkeeping, without a socket in it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Callable
+
+from tidegate.proxy.settings import is_loopback
 
 Cut = Callable[[], None]
 """Ends one connection at once; calling it twice does nothing more."""
@@ -60,6 +63,46 @@ class ClusterConnections:
         return bool(self._cuts)
 
 
+class Waiting:
+    """Connections that wait for a whole head of their client's, in the order in which they began to.
+
+    To be silent costs a client nothing, and it may come from any number of addresses. So it is not refused, it makes
+    room: who has something to say says it at once, and waits for less time than those who do not.
+
+    Parameters
+    ----------
+    most : int
+        So many wait at a time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._cuts: dict[object, Cut] = {}
+
+    def __len__(self) -> int:
+        return len(self._cuts)
+
+    def add(self, cut: Cut) -> Callable[[], None]:
+        """Record one connection; returns what is to be called when it waits no more."""
+        if len(self._cuts) >= self._most:
+            self.make_room()
+        key = object()
+        self._cuts[key] = cut
+
+        def discard() -> None:
+            self._cuts.pop(key, None)
+
+        return discard
+
+    def make_room(self) -> bool:
+        """End the one that has waited longest; False when none waits."""
+        oldest = next(iter(self._cuts), None)
+        if oldest is None:
+            return False
+        self._cuts.pop(oldest)()
+        return True
+
+
 class Admission:
     """Says whether one more connection from an address may be served.
 
@@ -67,22 +110,26 @@ class Admission:
     ----------
     total : int
         Connections in all.
-    per_address : int
-        Connections from one address. An IPv6 client owns a whole /64, so that counts as one.
+    per_address : int or None
+        Connections from one address; None where all users may have the same one, which those of this machine have
+        anyway. An IPv6 client owns a whole /64, so that counts as one.
+    make_room : callable
+        Ends a connection that can be spared, when there are as many as there may be; False when there is none.
     """
 
-    def __init__(self, total: int, per_address: int) -> None:
+    def __init__(
+        self, total: int, per_address: int | None = None, make_room: Callable[[], bool] = lambda: False
+    ) -> None:
         self._total = total
         self._per_address = per_address
+        self._make_room = make_room
         self._open: Counter[str] = Counter()
         self.count = 0
 
     def admit(self, address: str) -> Callable[[], None] | None:
         """Count one connection in; returns what is to be called when it has ended, None if it is one too many."""
         key = _network(address)
-        if self.count >= self._total or self._open[key] >= self._per_address:
-            if not self._open[key]:
-                del self._open[key]
+        if self._has_enough(address, key) or (self.count >= self._total and not self._make_room()):
             return None
         self._open[key] += 1
         self.count += 1
@@ -99,6 +146,11 @@ class Admission:
                 del self._open[key]
 
         return release
+
+    def _has_enough(self, address: str, key: str) -> bool:
+        if self._per_address is None or is_loopback(address) or is_loopback(key):
+            return False
+        return self._open.get(key, 0) >= self._per_address
 
 
 def _network(address: str) -> str:

@@ -21,7 +21,7 @@ from tidegate.proxy.headers import is_websocket
 from tidegate.proxy.pace import Pace
 from tidegate.proxy.pages import Pages
 from tidegate.proxy.routes import RouteTable
-from tidegate.wire.names import TICKET_COOKIE, TICKET_PATH
+from tidegate.wire.names import TICKET_PATH
 from tidegate.wire.proxy import Route
 
 _STATIC = ("/static/", "/statics/")
@@ -75,14 +75,12 @@ class Dashboards:
     async def serve_host(self, request: web.BaseRequest, cluster: str, scheme: str) -> web.StreamResponse:
         """Answer a request to a dashboard's own host."""
         route = await self._routes.find(cluster)
-        # Of a route that was withdrawn the secret is still known, so that its viewers are told, and nobody else.
-        secret = route.dashboard_secret if route else self._routes.withdrawn_secret(cluster)
-        if secret is None:
-            return self._send_to_login(request, cluster)
+        # Of a route that was withdrawn the key is still known, so that its viewers are told, and nobody else.
+        key = route.ticket_key if route else self._routes.withdrawn_key(cluster)
         if request.raw_path.partition("?")[0] == TICKET_PATH:
-            answer = self._door.exchange(request, cluster, secret, scheme)
+            answer = self._door.exchange(request, cluster, key, scheme) if key is not None else None
             return answer or self._send_to_login(request, cluster, next_path(request))
-        if not self._door.is_open(request, cluster, secret):
+        if key is None or not self._door.is_open(request, cluster, key):
             return self._send_to_login(request, cluster)
         if (refusal := refuse_stranger(request)) is not None:
             return refusal
@@ -123,7 +121,7 @@ class Dashboards:
         route = await self._routes.find(cluster)
         if route is None:
             return None
-        if not self._door.is_open(request, cluster, route.dashboard_secret, f"{TICKET_COOKIE}-{cluster}"):
+        if not self._door.is_open_below(request, cluster, route.ticket_key):
             return None
         return refuse_stranger(request) or await self._show(request, route, path, base=base, policy=self._policy)
 

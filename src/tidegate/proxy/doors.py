@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from aiohttp import web
 
@@ -18,7 +19,7 @@ from tidegate.proxy.headers import cookies_of, is_websocket
 from tidegate.proxy.hosts import same_origin
 from tidegate.proxy.tickets import UsedTickets
 from tidegate.wire.names import TICKET_COOKIE
-from tidegate.wire.tickets import COOKIE_SECONDS, Ticket, sign, verify
+from tidegate.wire.tickets import COOKIE_SECONDS, Ticket, bears_session, sign, verify
 
 _LOCAL_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 """A path on the same host: ``//host`` and ``/\\host`` would lead elsewhere."""
@@ -38,21 +39,38 @@ class Door:
         self._used = used
         self._clock = clock
 
-    def is_open(self, request: web.BaseRequest, cluster: str, secret: str, cookie: str = TICKET_COOKIE) -> bool:
-        """Whether the request bears a valid ticket for this cluster in this cookie."""
-        now = self._clock()
-        tickets = (verify(text, cluster, secret, now) for text in cookies_of(request.headers, cookie))
-        return any(ticket is not None and not ticket.once for ticket in tickets)
+    def is_open(self, request: web.BaseRequest, cluster: str, key: str) -> bool:
+        """Whether the request bears a valid ticket for this cluster, to its own host."""
+        return any(self._tickets(request, cluster, key, TICKET_COOKIE))
 
-    def exchange(self, request: web.BaseRequest, cluster: str, secret: str, scheme: str) -> web.Response | None:
+    def is_open_below(self, request: web.BaseRequest, cluster: str, key: str) -> bool:
+        """Whether the request bears a valid ticket for this cluster, below the gateway's own host.
+
+        There its page can do what the browser's session can, or its remembered password: both must be those of the
+        person whom the ticket was given to, and passwords get none.
+        """
+        if "Authorization" in request.headers:
+            return False
+        tickets = self._tickets(request, cluster, key, f"{TICKET_COOKIE}-{cluster}")
+        return any(bears_session(ticket.session, partial(cookies_of, request.headers)) for ticket in tickets)
+
+    def _tickets(self, request: web.BaseRequest, cluster: str, key: str, cookie: str) -> Iterator[Ticket]:
+        """Yield the lasting tickets in a cookie: another host of the same domain may have planted a second one."""
+        now = self._clock()
+        for text in cookies_of(request.headers, cookie):
+            ticket = verify(text, cluster, key, now)
+            if ticket is not None and not ticket.once:
+                yield ticket
+
+    def exchange(self, request: web.BaseRequest, cluster: str, key: str, scheme: str) -> web.Response | None:
         """Exchange the one-time ticket in the query for a cookie; None when it is not worth one."""
         now = self._clock()
-        ticket = verify(request.query.get("ticket", ""), cluster, secret, now)
+        ticket = verify(request.query.get("ticket", ""), cluster, key, now)
         following = next_path(request)
         if ticket is None or not ticket.once or not self._used.claim(ticket.once, ticket.expires_at):
             # Someone goes back in the browser's history: the link is used, the cookie is there.
-            return answers.redirect(following) if self.is_open(request, cluster, secret) else None
-        lasting = sign(Ticket(cluster, ticket.user, now + COOKIE_SECONDS), secret)
+            return answers.redirect(following) if self.is_open(request, cluster, key) else None
+        lasting = sign(Ticket(cluster, ticket.user, now + COOKIE_SECONDS), key)
         secure = "; Secure" if scheme == "https" else ""
         attributes = f"Max-Age={COOKIE_SECONDS:.0f}; Path=/; HttpOnly; SameSite=Lax{secure}"
         return answers.redirect(following, cookie=f"{TICKET_COOKIE}={lasting}; {attributes}")

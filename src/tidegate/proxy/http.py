@@ -78,6 +78,12 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        answer = await self._answer(request)
+        if isinstance(answer, answers.Error):
+            answer.take_form(self._target(request.raw_path).path)
+        return answer
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             return await self._route(request)
         except BadHeader as error:

@@ -1,8 +1,8 @@
 """One HTTP connection: aiohttp's own handler, with the deadlines and the manners that a public port needs.
 
 aiohttp closes connections that idle between requests. What it leaves open is a request head that comes one byte at a
-time; here it has a deadline. And what it answers to a malformed request is JSON here, without a word to the log: the
-details would be the stranger's bytes.
+time; here it has a deadline, and whoever has waited longest for a head makes room when too many do. And what aiohttp
+answers to a malformed request is JSON here, without a word to the log: the details would be the stranger's bytes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from tidegate.proxy import answers
+from tidegate.proxy.connections import Waiting
 from tidegate.proxy.limits import Limits
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -29,16 +30,23 @@ class HttpConnection(web.RequestHandler):
     Parameters
     ----------
     server : HttpServer
-    header_seconds : float
-        How long a request head may take, from its first byte on; the first one from the beginning on.
+    limits : Limits
+        A request head has a deadline from its first byte on; the first one from the beginning on.
+    waiting : Waiting
+        Where it is recorded while no request is served.
     closed : callable
         Called once, when the connection is closed.
     """
 
-    __slots__ = ("_busy", "_closed", "_deadline", "_header_seconds")
+    __slots__ = ("_body", "_busy", "_closed", "_deadline", "_header_seconds", "_heard", "_waiting")
 
     def __init__(
-        self, server: HttpServer, limits: Limits, closed: Callable[[], None], loop: asyncio.AbstractEventLoop
+        self,
+        server: HttpServer,
+        limits: Limits,
+        waiting: Waiting,
+        closed: Callable[[], None],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(
             server,
@@ -52,35 +60,45 @@ class HttpConnection(web.RequestHandler):
             tcp_keepalive=False,  # set already, with our own times
         )
         self._header_seconds = limits.header_seconds
+        self._waiting = waiting
+        self._heard: Callable[[], None] = lambda: None
         self._closed = closed
         self._busy = False
+        self._body: StreamReader | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin: a head must come."""
         super().connection_made(transport)
+        self._heard = self._waiting.add(self.force_close)
         self._expect_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
+        self._heard()
         self._stop_waiting()
         super().connection_lost(exc)
         self._closed()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes: outside of a request, they begin a head."""
-        if not self._busy and self._deadline is None:
+        # The rest of a body that was refused is no head: aiohttp reads it off, for ten seconds at most.
+        if not self._busy and self._deadline is None and (self._body is None or self._body.is_eof()):
             self._expect_head()
         super().data_received(data)
 
-    def begin_request(self) -> None:
+    def begin_request(self, body: StreamReader) -> None:
         """Take note that a head is complete."""
         self._busy = True
+        self._heard()
+        self._body = body
         self._stop_waiting()
 
     def end_request(self) -> None:
         """Take note that the next bytes are another head."""
         self._busy = False
+        if self.transport is not None:
+            self._heard = self._waiting.add(self.force_close)
 
     def handle_error(
         self,
@@ -113,20 +131,22 @@ class HttpServer(web.Server):
     handle : callable
         Answers a request.
     limits : Limits
+    waiting : Waiting
     """
 
-    def __init__(self, handle: Handle, limits: Limits) -> None:
+    def __init__(self, handle: Handle, limits: Limits, waiting: Waiting) -> None:
         self._handle = handle
         self._limits = limits
+        self._waiting = waiting
         super().__init__(self._serve, handler_cancellation=True)
 
     def connection(self, closed: Callable[[], None]) -> HttpConnection:
         """Return the protocol for one connection; ``closed`` is called when it ends."""
-        return HttpConnection(self, self._limits, closed, self._loop)
+        return HttpConnection(self, self._limits, self._waiting, closed, self._loop)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = cast(HttpConnection, request.protocol)
-        connection.begin_request()
+        connection.begin_request(request.content)
         try:
             return await self._handle(request)
         finally:

@@ -5,7 +5,10 @@ for it and nobody kills it in the ordinary course; it ends by itself:
 
 * when it was told to *drain* and no cluster connection is left;
 * when it was *terminated* (SIGTERM): as with drain, but after a deadline in any case;
-* when it is an *orphan*: no control for ten minutes, and no cluster connection is left.
+* when it is an *orphan*: no control for ten minutes, no cluster connection is left, and it knows no way to any cluster.
+
+An orphan that does know one stays: clients and agents of a cluster that goes on will come back to this port with their
+tokens, and once it is free, anybody on this machine may listen there.
 """
 
 from __future__ import annotations
@@ -27,11 +30,14 @@ class Lifetime:
     limits : Limits
     busy : callable
         Whether cluster connections are open.
+    expected : callable
+        Whether clusters are known, so that connections may come.
     """
 
-    def __init__(self, limits: Limits, busy: Callable[[], bool]) -> None:
+    def __init__(self, limits: Limits, busy: Callable[[], bool], expected: Callable[[], bool]) -> None:
         self._limits = limits
         self._busy = busy
+        self._expected = expected
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._draining = False
@@ -51,7 +57,8 @@ class Lifetime:
 
     def check(self) -> None:
         """Look again: a connection has ended."""
-        if (self._draining or self._orphaned) and not self._busy() and not self._over.is_set():
+        unneeded = self._draining or (self._orphaned and not self._expected())
+        if unneeded and not self._busy() and not self._over.is_set():
             logger.info("no cluster connection is left: the proxy ends")
             self._over.set()
 

@@ -39,7 +39,7 @@ class Limits:
     drain_seconds: float = 30.0
     """After SIGTERM: how long cluster connections may go on before they are cut."""
     orphan_seconds: float = 600.0
-    """Without control for so long, the process ends when no cluster connection is left."""
+    """Without control for so long, the process ends when it knows no cluster and no cluster connection is left."""
     access_seconds: float = 30.0
     """How long control's yes to a program's credential is remembered."""
 
@@ -48,12 +48,21 @@ class Limits:
     head_bytes: int = 16 * 1024
     """Of one line of a request head. Bokeh's session tokens travel in a header of several kB."""
     message_bytes: int = 20 * 2**20
-    """Of one WebSocket message: Bokeh's own limit."""
+    """Of one WebSocket message of a dashboard: Bokeh's own limit."""
+    client_message_bytes: int = 2**20
+    """Of one WebSocket message of a client: mouse movements and ranges. It is held until it is complete, so this times
+    the number of WebSockets is what strangers to us can make us hold."""
 
     connections: int = 10_000
     """In all, per process."""
     connections_per_address: int = 1_000
-    """From one client address (one /64 for IPv6), per process."""
+    """From one client address (one /64 for IPv6), per process; not from this machine, nor behind another proxy, where
+    all users have one address."""
+    waiting: int = 2_500
+    """Connections that wait for a whole ClientHello or request head, idle ones between two requests among them; beyond
+    that the one that has waited longest makes room. A quarter of all: the silent leave room for the others."""
+    websockets_per_cluster: int = 100
+    """To dashboards of one cluster: a person has a dozen pages open, a class room with one cluster some dozens."""
     page_burst: int = 20
     """Dashboard pages of one cluster that may be loaded at once: JupyterLab restores a dozen panes together."""
     pages_per_second: float = 1.0

@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import logging
 import ssl
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,6 +45,7 @@ class Pages:
         self._own = own
         self._viewers = viewers
         self._limits = limits
+        self._sockets: Counter[str] = Counter()
         self._trust: dict[str, tuple[str, ssl.SSLContext]] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30.0),
@@ -105,7 +107,20 @@ class Pages:
             forget()
 
     async def bridge(self, request: web.BaseRequest, route: Route, path: str) -> web.StreamResponse:
-        """Pass a WebSocket on."""
+        """Pass a WebSocket on, unless the cluster has enough of them."""
+        limit = self._limits.websockets_per_cluster
+        if self._sockets[route.name] >= limit:
+            message = f"cannot open this WebSocket: {limit} to this cluster's dashboard are open, as many as may be"
+            return answers.error(429, f"{message}; close pages that are not needed")
+        self._sockets[route.name] += 1
+        try:
+            return await self._bridge(request, route, path)
+        finally:
+            self._sockets[route.name] -= 1
+            if not self._sockets[route.name]:
+                del self._sockets[route.name]
+
+    async def _bridge(self, request: web.BaseRequest, route: Route, path: str) -> web.StreamResponse:
         host = request.headers.get("Host", "")
         headers = to_dashboard(request.headers, host=host, secret=route.dashboard_secret, websocket=True)
         forget = self._viewers.add(route.name, _end_of_this_request())
@@ -139,7 +154,7 @@ class Pages:
         return {"ssl": known[1], "server_hostname": route.name}
 
     def _no_answer(self, request: web.BaseRequest, route: Route, error: Exception) -> web.Response:
-        logger.info("cluster %s: no answer from its dashboard: %r", route.name, error)
+        logger.info("cluster %s: no answer from its dashboard: %s: %s", route.name, type(error).__name__, _words(error))
         if isinstance(error, NoDashboard):
             return answers.for_either(request, 404, "No dashboard", f"Cluster {route.name} has no dashboard.")
         if isinstance(error, TimeoutError):
@@ -158,6 +173,11 @@ def _end_of_this_request() -> Callable[[], None]:
             task.cancel()
 
     return end
+
+
+def _words(error: Exception) -> str:
+    """Return what went wrong, for the log: aiohttp's errors of an answer show the request as well, secret and all."""
+    return error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
 
 
 class NoDashboard(OSError):

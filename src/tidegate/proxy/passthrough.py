@@ -65,7 +65,7 @@ class Passthrough:
         """
         route = await self._routes.find(name)
         if route is None:
-            logger.info("no route to cluster %s", name[:64])
+            logger.debug("no route to cluster %s", name[:64])  # anybody may ask for any name, and often
             hang_up(client, UNRECOGNIZED_NAME)
             return False
         try:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from tidegate.wire.proxy import Route
 
 WITHDRAWN_KEPT = 1_000
-"""So many withdrawn routes' secrets are remembered, so that whoever had a ticket is told in words that it is over."""
+"""So many withdrawn routes' ticket keys are remembered, so that who had a ticket is told in words that it is over."""
 
 
 class RouteTable:
@@ -24,7 +24,7 @@ class RouteTable:
     withdrawn : callable
         Called with a name when its route is gone: cut its connections.
     secret_changed : callable
-        Called with a name when its dashboard secret is another: the tickets signed with the old one are void.
+        Called with a name when its dashboard secret or its ticket key is another: open pages are to end.
     wait_seconds : float
         How long ``find`` waits for the first full table.
     """
@@ -62,8 +62,8 @@ class RouteTable:
             route = self._routes.get(name)
         return route
 
-    def withdrawn_secret(self, name: str) -> str | None:
-        """Return the dashboard secret of a route that was withdrawn not long ago."""
+    def withdrawn_key(self, name: str) -> str | None:
+        """Return the ticket key of a route that was withdrawn not long ago."""
         return self._withdrawn.get(name)
 
     def replace(self, routes: Iterable[Route]) -> None:
@@ -80,7 +80,7 @@ class RouteTable:
         before = self._routes.get(route.name)
         self._routes[route.name] = route
         self._withdrawn.pop(route.name, None)
-        if before is not None and before.dashboard_secret != route.dashboard_secret:
+        if before is not None and _secrets(before) != _secrets(route):
             self._on_secret_changed(route.name)
 
     def delete(self, name: str) -> None:
@@ -88,7 +88,11 @@ class RouteTable:
         route = self._routes.pop(name, None)
         if route is None:
             return
-        self._withdrawn[name] = route.dashboard_secret
+        self._withdrawn[name] = route.ticket_key
         while len(self._withdrawn) > WITHDRAWN_KEPT:
             del self._withdrawn[next(iter(self._withdrawn))]
         self._on_withdrawn(name)
+
+
+def _secrets(route: Route) -> tuple[str, str]:
+    return route.dashboard_secret, route.ticket_key

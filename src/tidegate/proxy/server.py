@@ -27,7 +27,7 @@ from tidegate.proxy import listener as listeners
 from tidegate.proxy.acceptor import Acceptor
 from tidegate.proxy.access import Access
 from tidegate.proxy.api import Api
-from tidegate.proxy.connections import Admission, ClusterConnections
+from tidegate.proxy.connections import Admission, ClusterConnections, Waiting
 from tidegate.proxy.control_channel import ControlChannel
 from tidegate.proxy.dashboards import Dashboards
 from tidegate.proxy.dial import OwnAddresses
@@ -67,7 +67,7 @@ class Proxy:
         self._addresses = [listeners.address_of(sock) for sock in sockets]
         own = OwnAddresses(self._addresses)
         self.connections = ClusterConnections(self._connections_changed)
-        self.lifetime = Lifetime(limits, lambda: bool(self.connections))
+        self.lifetime = Lifetime(limits, lambda: bool(self.connections), lambda: len(self.routes) > 0)
         self.routes = RouteTable(
             withdrawn=self._withdrawn, secret_changed=self._secret_changed, wait_seconds=limits.table_seconds
         )
@@ -76,10 +76,13 @@ class Proxy:
         self.access = Access(self.api, limits.access_seconds)
         self.pages = Pages(own, ClusterConnections(), limits)
         self.passthrough = Passthrough(self.routes, own, self.connections, dial_seconds=limits.dial_seconds)
-        self.http = HttpServer(self._front().handle, limits)
+        waiting = Waiting(limits.waiting)
+        self.http = HttpServer(self._front().handle, limits, waiting)
         self.tls = _tls_context(settings)
-        admission = Admission(limits.connections, limits.connections_per_address)
-        self.acceptor = Acceptor(sockets, self.passthrough, self.http, admission, limits, self.tls)
+        # Behind another proxy, which is what a public address speaks of, everybody comes from its address.
+        per_address = None if settings.public_url else limits.connections_per_address
+        admission = Admission(limits.connections, per_address, waiting.make_room)
+        self.acceptor = Acceptor(sockets, self.passthrough, self.http, admission, waiting, limits, self.tls)
 
     async def run(self) -> None:
         """Serve until it is over."""
@@ -211,15 +214,12 @@ def fit_limits(limits: Limits) -> Limits:
             hard,
             possible,
         )
-    return replace(limits, connections=possible)
+    return replace(limits, connections=possible, waiting=min(limits.waiting, max(1, possible // 4)))
 
 
 async def serve(settings: Settings) -> None:
     """Run one proxy process until it is over."""
-    if settings.listener_from is not None:
-        sockets = [listeners.receive(settings.listener_from)]
-    else:
-        sockets = listeners.inherited(settings.listen_fds)
+    sockets = listeners.inherited(settings.listen_fds)
     proxy = Proxy(replace(settings, limits=fit_limits(settings.limits)), sockets)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -32,8 +32,6 @@ class Settings:
         Unix socket on which control serves HTTP. Default: ``api.sock`` in ``run_dir``.
     listen_fds : tuple of int
         Inherited descriptors of listening TCP sockets.
-    listener_from : Path or None
-        Instead of ``listen_fds``: the control socket of a running proxy process, which hands its listener over.
     prefix : str
         Path below which the gateway is mounted (``/services/dask-gateway``); it works without the prefix as well.
     public_url : str or None
@@ -58,7 +56,6 @@ class Settings:
     run_dir: Path
     api_socket: Path | None = None
     listen_fds: tuple[int, ...] = ()
-    listener_from: Path | None = None
     prefix: str = ""
     public_url: str | None = None
     public_hosts: tuple[str, ...] = ()
@@ -72,8 +69,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if bool(self.listen_fds) == (self.listener_from is not None):
-            raise BadSettings("cannot listen: give either listen_fds or listener_from")
+        if not self.listen_fds:
+            raise BadSettings("cannot listen: give listen_fds, the descriptors of listening sockets")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise BadSettings("cannot use TLS: tls_cert and tls_key belong together")
         if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
@@ -113,10 +110,6 @@ class Settings:
         """Where control serves HTTP."""
         return self.api_socket or self.run_dir / "api.sock"
 
-    def to_json(self) -> str:
-        """Return the JSON form, as ``from_json`` reads it."""
-        return json.dumps(dataclasses.asdict(self), default=str)
-
 
 def _refuse_unknown(data: dict[str, Any], kind: type, what: str) -> None:
     known = {item.name for item in dataclasses.fields(kind)}
@@ -124,7 +117,7 @@ def _refuse_unknown(data: dict[str, Any], kind: type, what: str) -> None:
         raise BadSettings(f"cannot use the {what}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
 
-_PATHS = ("run_dir", "api_socket", "listener_from", "tls_cert", "tls_key", "log_file")
+_PATHS = ("run_dir", "api_socket", "tls_cert", "tls_key", "log_file")
 _TUPLES = ("listen_fds", "public_hosts")
 
 

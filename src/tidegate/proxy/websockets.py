@@ -66,7 +66,7 @@ async def bridge(
         protocols=() if upstream.protocol is None else (upstream.protocol,),
         compress=False,
         autoping=False,
-        max_msg_size=limits.message_bytes,
+        max_msg_size=limits.client_message_bytes,
         timeout=CLOSE_SECONDS,
         decode_text=False,
     )

@@ -107,6 +107,7 @@ async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
             authenticators=[TokenAuthenticator(store)],
             sessions=Sessions((settings.data / KEY_FILE).read_bytes()),
             codes=codes,
+            proxy_address=settings.proxy_address,
             dashboard_host=dashboard_host(settings),
         )
         yield Gateway(create_app(services, Console()), clusters, codes, reconciler, routing, store, sweep)

@@ -6,10 +6,14 @@ has mode 0600, and holds a section for each client: ``tidegate:`` for ours, ``ga
 A file is not ours to change unless its first line says that we wrote it. Dask reads files in the order of their names,
 so a section of ours would win over one in ``gateway.yaml``: where the user (or the platform) has a section already,
 ours is left out, for it would send their notebooks to another gateway than the one that was chosen for them.
+
+The second line says which gateway wrote it, by its data folder. While that one runs, the file stays with it.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import pwd
 import secrets
@@ -22,6 +26,8 @@ import yaml
 
 FILE = "tidegate.yaml"
 HEADER = "# Written by `tidegate serve`, and written again when the gateway changes. To keep changes, delete this line."
+OWNER = "# Its data folder: "
+"""Begins the second line; the folder follows as a JSON string, whatever bytes are in its name."""
 SECTIONS = ("tidegate", "gateway")
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -36,12 +42,16 @@ def current_user() -> str:
 
 @dataclass(frozen=True)
 class Connection:
-    """What a client needs to know: the address, the user's name, their token, and an authority to trust (or None)."""
+    """What a client needs to know: the address, the user's name and their token.
+
+    Where it is not None: an authority to trust, and the ``host:port`` at which schedulers are reached.
+    """
 
     address: str
     user: str
     token: str
     ca_file: str | None = None
+    proxy_address: str | None = None
 
     def __repr__(self) -> str:
         return f"Connection({self.address!r}, {self.user!r})"
@@ -52,10 +62,10 @@ class Connection:
         ours["auth"] = {"type": "token", "kwargs": {"token": self.token}}
         if self.ca_file:
             ours["ca-file"] = self.ca_file
-        theirs = {
-            "address": self.address,
-            "auth": {"type": "basic", "kwargs": {"username": self.user, "password": self.token}},
-        }
+        theirs: dict[str, Any] = {"address": self.address}
+        theirs["auth"] = {"type": "basic", "kwargs": {"username": self.user, "password": self.token}}
+        if self.proxy_address:
+            ours["proxy-address"] = theirs["proxy-address"] = self.proxy_address
         return {"tidegate": ours, "gateway": theirs}
 
 
@@ -72,33 +82,44 @@ class ClientConfig:
 
     def __init__(self, data: Path, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
+        self._data = data.resolve()  # as other starts find it, whatever way led there
         home = environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
         self._home = Path(home) / ".config" / "dask"
         chosen = Path(environ.get("DASK_CONFIG") or self._home)
         # Dask also takes a single file there; it reads the home folder in any case.
-        is_folder = chosen.suffix not in SUFFIXES and not chosen.is_file()
+        is_folder = chosen.suffix not in SUFFIXES and not os.path.isfile(chosen)
         self.path = (chosen if is_folder else self._home) / FILE
         self.aside = data / "dask" / FILE
 
     def token(self) -> str | None:
         """Return the token in the file that we left earlier, or None."""
         for path in (self.path, self.aside):
-            if _is_ours(path) and (token := _token_in(_read(path))):
+            if _owner(path) in ("", str(self._data)) and (token := _token_in(_read(path))):
                 return token
         return None
 
     def leave(self, connection: Connection) -> list[str]:
         """Write what may be written, and return sentences about what was done; none if nothing changed."""
         sections = connection.sections()
-        if self.path.exists() and not _is_ours(self.path):
+        try:
+            return self._leave(connection, sections)
+        except OSError as error:
+            return self._step_aside(sections, f"cannot write {self.path}: {error.strerror or error}")
+
+    def _leave(self, connection: Connection, sections: dict[str, Any]) -> list[str]:
+        owner = _owner(self.path)
+        if self.path.exists() and owner is None:
             return self._step_aside(sections, f"{self.path} is yours: it was left as it is")
+        if owner and owner != str(self._data) and _runs(Path(owner)):
+            why = f"{self.path} leads to the gateway with its data in {owner}, which runs: it was left as it is"
+            return self._step_aside(sections, why)
         taken = {name: where for name in SECTIONS if (where := self._who_has(name))}
         mine = {name: content for name, content in sections.items() if name not in taken}
         if not mine:
             _remove_ours(self.path)
             return self._step_aside(sections, f"{taken['tidegate']} has a `tidegate:` section already")
         notes = []
-        if _write(self.path, mine):
+        if self._write(self.path, mine):
             notes.append(f"Wrote {self.path}: in a notebook of {connection.user}, Gateway() finds this gateway.")
         if "gateway" in taken:
             notes.append(
@@ -112,8 +133,23 @@ class ClientConfig:
         return notes
 
     def _step_aside(self, sections: dict[str, Any], why: str) -> list[str]:
-        _write(self.aside, sections)
+        self._write(self.aside, sections)
         return [f"{why}. To use this gateway from a notebook, start it with DASK_CONFIG={self.aside.parent}"]
+
+    def _write(self, path: Path, sections: dict[str, Any]) -> bool:
+        """Put the file in place, whole or not at all; return whether it changed."""
+        text = f"{HEADER}\n{OWNER}{json.dumps(str(self._data))}\n{yaml.safe_dump(sections, sort_keys=False)}"
+        if path.exists() and path.read_text() == text and path.stat().st_mode & 0o777 == 0o600:
+            return False
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+        return True
 
     def _who_has(self, section: str) -> str | None:
         """Return where Dask finds this section outside our own file: a file, an environment variable, or None."""
@@ -139,11 +175,34 @@ class ClientConfig:
 
 
 def _is_ours(path: Path) -> bool:
+    return _owner(path) is not None
+
+
+def _owner(path: Path) -> str | None:
+    """Return the data folder of the gateway that wrote the file: empty if it does not say, None if none wrote it."""
     try:
         with path.open() as file:
-            return file.readline().rstrip("\n") == HEADER
-    except (OSError, UnicodeDecodeError):
+            first, second = file.readline(), file.readline()
+        if first.rstrip("\n") != HEADER:
+            return None
+        return str(json.loads(second.removeprefix(OWNER))) if second.startswith(OWNER) else ""
+    except (OSError, ValueError):
+        return None
+
+
+def _runs(data: Path) -> bool:
+    """Whether a gateway works on this data folder: then its control process holds the lock there."""
+    try:
+        descriptor = os.open(data / "control.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -163,22 +222,6 @@ def _token_in(content: dict[str, Any]) -> str | None:
         if isinstance(token, str):
             return token
     return None
-
-
-def _write(path: Path, sections: dict[str, Any]) -> bool:
-    """Put the file in place, whole or not at all; return whether it changed."""
-    text = f"{HEADER}\n{yaml.safe_dump(sections, sort_keys=False)}"
-    if path.exists() and path.read_text() == text and path.stat().st_mode & 0o777 == 0o600:
-        return False
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
-    return True
 
 
 def _remove_ours(path: Path) -> None:

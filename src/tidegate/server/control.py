@@ -91,9 +91,18 @@ async def _run(end: socket.socket) -> None:
                 notes += await note_address(gateway.store, settings.data, local_url(settings, address))
                 await _Control(gateway, channel, listener).run(messages, notes)
     except TidegateError as error:
-        channel.send({"event": "failed", "message": error.message})
-        await channel.drain()
+        await _say_failed(channel, error.message)
         sys.exit(f"{error.message} ({error.detail or 'no detail'})")
+    except Exception as error:
+        log = settings.data / "logs" / "control.log"
+        await _say_failed(channel, f"cannot go on: {type(error).__name__}: {error}; {log} tells more")
+        raise
+
+
+async def _say_failed(channel: Channel, message: str) -> None:
+    """Tell the supervisor why this process ends. At the first start it then ends too, instead of trying for ever."""
+    channel.send({"event": "failed", "message": message})
+    await channel.drain()
 
 
 async def _lock(path: Path) -> int:
@@ -202,7 +211,9 @@ class _Control:
         while active := await self._gateway.store.active():
             for cluster in active:
                 if cluster.target is not Target.STOPPED:
-                    await self._gateway.clusters.stop(Principal(cluster.owner, method="supervisor"), cluster.name)
+                    # One that cannot be changed this moment has its turn again.
+                    with contextlib.suppress(TidegateError):
+                        await self._gateway.clusters.stop(Principal(cluster.owner, method="supervisor"), cluster.name)
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(LOOK_SECONDS)

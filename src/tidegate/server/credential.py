@@ -14,6 +14,8 @@ from tidegate.server.client_config import ClientConfig, Connection, current_user
 from tidegate.server.urls import public_url
 from tidegate.store.base import Store
 
+LABEL = "first start of the gateway"
+
 
 async def leave_credential(store: Store, settings: Settings, address: Address) -> list[str]:
     """See to it that ``Gateway()`` works for the user who starts the gateway; return sentences about what was done.
@@ -25,9 +27,18 @@ async def leave_credential(store: Store, settings: Settings, address: Address) -
     secret = config.token()
     known = await store.find_token(secret) if secret else None
     if secret is None or known is None or known.principal.name != user:
-        principal = Principal(user, admin=True)
-        _, secret = await mint_token(store, principal, "first start of the gateway", now=time.time())
-    return config.leave(Connection(public_url(settings, address), user, secret, _authority(settings.tls.cert)))
+        secret = await _replace_token(store, Principal(user, admin=True))
+    authority = _authority(settings.tls.cert)
+    return config.leave(Connection(public_url(settings, address), user, secret, authority, settings.proxy_address))
+
+
+async def _replace_token(store: Store, principal: Principal) -> str:
+    """Make a token and remove those of earlier starts: whoever deletes the file wants its token gone."""
+    earlier = [token for token in await store.list_tokens(principal.name) if token.label == LABEL]
+    _, secret = await mint_token(store, principal, LABEL, now=time.time())
+    for token in earlier:
+        await store.remove_token(token.id)
+    return secret
 
 
 def _authority(cert: Path | None) -> str | None:

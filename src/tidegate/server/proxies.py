@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import socket
+import subprocess
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tidegate.config.schema import Address, Settings
-from tidegate.server.children import Say, describe_end, keep_running, last_words, start, wait, wait_for_pid
+from tidegate.server.children import Say, describe_end, end, keep_running, last_words, start, wait, wait_for_pid
 from tidegate.server.listener import LivingProxy, find_living
 
 
@@ -35,9 +36,11 @@ def proxy_settings(settings: Settings) -> dict[str, Any]:
         "dashboard_hosts": dashboard_host(settings),
         "tls_cert": str(tls.cert) if tls.cert else None,
         "tls_key": str(tls.key) if tls.key else None,
+        "log_file": str(settings.data / "logs" / "proxy.log"),
     }
-    # By this mark the next supervisor knows whether a living proxy runs with the settings that it wants.
-    mark = hashlib.sha256(json.dumps([version("tidegate"), content]).encode()).hexdigest()[:16]
+    # By this mark the next supervisor knows whether a living proxy is what it would start: settings, certificate, code.
+    certificate = tls.cert.read_text() if tls.cert else ""
+    mark = hashlib.sha256(json.dumps([version("tidegate"), content, certificate]).encode()).hexdigest()[:16]
     return content | {"mark": mark}
 
 
@@ -93,22 +96,31 @@ class Proxies:
         fit = [p for p in living if p.address == Address(host, port) and p.status.get("mark") == settings["mark"]]
         self._adopted = fit[:count]
         self._outdated = [p for p in living if p not in self._adopted]
+        self._started: list[subprocess.Popen[bytes]] = []
 
     async def run(self) -> None:
         """Keep them running until cancelled. Being cancelled ends none of them."""
-        for proxy in self._outdated:
-            with suppress(OSError):
-                await asyncio.to_thread(proxy.ask, "drain", accept=False)
         adopted = iter(self._adopted)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(self._count):
                 tasks.create_task(keep_running("proxy", partial(self._one, next(adopted, None)), self._say))
+
+    async def retire_outdated(self) -> None:
+        """Let those with other settings take no more connections, now that others do."""
+        for proxy in self._outdated:
+            with suppress(OSError):
+                await asyncio.to_thread(proxy.ask, "drain", accept=False)
 
     async def drain(self) -> None:
         """Tell all proxies to end as soon as nothing passes through them any more."""
         for proxy in await asyncio.to_thread(find_living, self._run):
             with suppress(OSError):
                 await asyncio.to_thread(proxy.ask, "drain")
+
+    async def give_up(self) -> None:
+        """End those that were started here: nobody was told yet that there is a gateway."""
+        for process in self._started:
+            await end(process)
 
     async def _one(self, adopted: LivingProxy | None) -> str:
         """Wait for the end of one proxy, adopted or started; return how it ended."""
@@ -124,4 +136,5 @@ class Proxies:
             descriptors=[descriptor],
             text=json.dumps(self._settings),
         )
+        self._started = [*(p for p in self._started if p.poll() is None), process]
         return f"{describe_end(await wait(process))}; {last_words(self._log)}"

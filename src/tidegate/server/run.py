@@ -70,6 +70,7 @@ class _Supervisor:
         self._settings = loaded.settings
         self._say = say
         self._signals: asyncio.Queue[int] = asyncio.Queue()
+        self._served = False
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -91,6 +92,8 @@ class _Supervisor:
             for job in jobs:
                 job.cancel()
             await asyncio.wait(jobs)
+            if not self._served:
+                await self._proxies.give_up()
             listener.close()
 
     async def _work(self, jobs: Sequence[asyncio.Task[None]]) -> None:
@@ -115,6 +118,8 @@ class _Supervisor:
     async def _start(self) -> None:
         ready = await self._control.ready()
         await wait_until_served(self._address, tls=self._settings.tls.enabled, prefix=self._settings.prefix)
+        self._served = True
+        await self._proxies.retire_outdated()
         announce(self._settings, self._address, ready, self._say)
 
     async def _stop(self, number: int) -> None:

@@ -38,7 +38,8 @@ class Credentials:
     """The secrets of one cluster; they die with it. Everything is PEM or text; ``repr`` shows nothing.
 
     ``ca_key`` signs further leaves; ``agent_token`` is what the agent reports with; ``dashboard_secret`` is what the
-    scheduler's and workers' own HTTP servers demand in a header.
+    scheduler's and workers' own HTTP servers demand in a header; ``ticket_key`` signs dashboard tickets and never
+    leaves control and the proxies.
     """
 
     ca_cert: str
@@ -51,6 +52,7 @@ class Credentials:
     worker_key: str
     agent_token: str
     dashboard_secret: str
+    ticket_key: str
 
 
 class Store(Protocol):
@@ -110,6 +112,9 @@ class Store(Protocol):
         self, *, owner: str | None = None, cluster: str | None = None, after: int = 0, limit: int = 500
     ) -> list[RecordedEvent]:
         """Return recorded events in order, those with ``id > after``."""
+
+    async def last_events(self, cluster: str, limit: int) -> list[RecordedEvent]:
+        """Return the newest events of one cluster, at most ``limit``, in order."""
 
     async def last_event_id(self) -> int:
         """Return the id of the newest event, 0 if there is none."""

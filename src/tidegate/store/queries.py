@@ -212,6 +212,13 @@ def select_events(
     return [rows.to_event(row) for row in connection.execute(query.limit(max(0, min(limit, LARGEST_ID))))]
 
 
+def select_last_events(connection: Connection, cluster: str, limit: int) -> list[RecordedEvent]:
+    """Return the newest events of one cluster, in order."""
+    c = tables.events.c
+    query = select(tables.events).where(c.cluster == cluster).order_by(c.id.desc()).limit(limit)
+    return [rows.to_event(row) for row in reversed(connection.execute(query).all())]
+
+
 def newest_event_id(connection: Connection) -> int:
     """Return the id of the newest event, 0 if there is none."""
     return connection.execute(select(func.max(tables.events.c.id))).scalar() or 0

@@ -251,6 +251,10 @@ class SqlStore(Store):
         """Return recorded events in order, those with ``id > after``."""
         return await self._read(queries.select_events, owner, cluster, after, limit)
 
+    async def last_events(self, cluster: str, limit: int) -> list[RecordedEvent]:
+        """Return the newest events of one cluster, in order."""
+        return await self._read(queries.select_last_events, cluster, limit)
+
     async def last_event_id(self) -> int:
         """Return the id of the newest event, 0 if there is none."""
         return await self._read(queries.newest_event_id)

@@ -123,7 +123,12 @@ def _traceback(record: logging.LogRecord) -> str:
 
 
 def configure_logs(
-    process: str, *, level: str = "INFO", stream: TextIO | None = None, lines_of_json: bool | None = None
+    process: str,
+    *,
+    level: str = "INFO",
+    stream: TextIO | None = None,
+    lines_of_json: bool | None = None,
+    file: logging.Handler | None = None,
 ) -> None:
     """Set up logging for a process of the gateway; what was set up before is replaced.
 
@@ -137,10 +142,12 @@ def configure_logs(
         Where to; by default standard error.
     lines_of_json : bool, optional
         By default JSON is written unless ``stream`` is a terminal.
+    file : logging.Handler, optional
+        What writes, as JSON, instead of ``stream``: a file of the process's own.
     """
     stream = stream if stream is not None else sys.stderr
-    as_json = lines_of_json if lines_of_json is not None else not stream.isatty()
-    handler = logging.StreamHandler(stream)
+    handler = file if file is not None else logging.StreamHandler(stream)
+    as_json = lines_of_json if lines_of_json is not None else file is not None or not stream.isatty()
     handler.setFormatter(JsonFormatter(process) if as_json else LineFormatter(process))
     root = logging.getLogger()
     for old in list(root.handlers):

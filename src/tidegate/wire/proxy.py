@@ -44,9 +44,11 @@ class Route:
     dashboard_port : int or None
         Port of its dashboard (HTTPS with the scheduler's leaf), from the agent.
     dashboard_secret : str
-        What the dashboard demands in ``names.DASHBOARD_HEADER``, and what tickets are signed with.
+        What the dashboard demands in ``names.DASHBOARD_HEADER``. The cluster's own processes know it.
     ca : str
         PEM of the cluster's authority: the only one that the proxy accepts the dashboard's certificate from.
+    ticket_key : str
+        What tickets are signed with. The cluster's own processes do not know it.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Route:
     dashboard_port: int | None
     dashboard_secret: str = field(repr=False)
     ca: str = field(repr=False)
+    ticket_key: str = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""

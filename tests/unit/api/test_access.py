@@ -102,6 +102,30 @@ async def test_an_expired_session_is_nobody(gateway: Gateway) -> None:
     assert (await client.get(WHOAMI)).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 201),
+        ({"Sec-Fetch-Site": "none"}, 201),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://gateway.test"}, 201),
+        ({"Origin": "http://gateway.test"}, 201),
+        ({"Sec-Fetch-Site": "same-site"}, 401),
+        ({"Sec-Fetch-Site": "cross-site"}, 401),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://gateway.test"}, 401),
+        ({"Origin": "http://evil.test"}, 401),
+        ({"Origin": "http://x.gateway.test"}, 401),
+        ({"Origin": "null"}, 401),
+    ],
+)
+async def test_a_foreign_page_cannot_use_a_credential(gateway: Gateway, headers: dict[str, str], status: int) -> None:
+    """A browser that was once told a password sends it along with whatever any page makes it do; programs do not."""
+    pair = base64.b64encode(f"alice:{gateway.tokens['alice']}".encode()).decode()
+    client = gateway.client(Authorization=f"Basic {pair}", **headers)
+
+    assert (await client.post("/api/v2/clusters", json={})).status_code == status
+    assert (await client.get(WHOAMI)).status_code == (200 if status == 201 else 401)
+
+
 async def test_credentials_come_before_the_body(gateway: Gateway) -> None:
     """Nobody learns from an error of validation what the API expects of those whom it knows."""
     for path in ("/api/v1/clusters/", "/api/v2/clusters"):

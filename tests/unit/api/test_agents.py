@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -77,6 +78,21 @@ async def test_an_agent_speaks_for_its_own_cluster_only(gateway: Gateway) -> Non
             assert reply.status_code == 401
             assert reply.json() == {"error": "Authentication required"}
     assert (await gateway.store.load(cluster.name)).scheduler is None
+
+
+async def test_the_token_is_checked_before_the_body_is_read(gateway: Gateway) -> None:
+    """Nobody makes the gateway parse what they send it by calling themselves an agent."""
+    cluster, other = await gateway.create("alice"), await gateway.create("mallory")
+    read = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(True)
+        yield b"not JSON"
+
+    for agent in (await agent_of(gateway, other.name), gateway.client(Authorization="token nonsense")):
+        reply = await agent.post(AGENT_PATH.format(name=cluster.name) + "/report", content=body())
+        assert reply.status_code == 401
+    assert read == []
 
 
 async def test_an_agents_token_opens_nothing_else(gateway: Gateway) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from distributed.cli.dask_scheduler import main as scheduler_command
-from distributed.cli.dask_worker import main as worker_command
 
 from tidegate.backends import commands
 from tidegate.model.cluster import ClusterSpec
@@ -31,19 +30,6 @@ def test_the_scheduler_command_is_one_that_dask_understands(files: str) -> None:
     assert parsed["protocol"] == "tls"
     assert parsed["dashboard_address"] == "10.0.0.1:0"
     assert parsed["preload"] == (f"{files}/tidegate_agent.py",)
-
-
-def test_the_worker_command_is_one_that_dask_understands(files: str) -> None:
-    """One worker with its name, its cores as threads, rounded up, and its memory in bytes."""
-    arguments = commands.worker_arguments(files, "10.0.0.2", "tls://10.0.0.1:8786", "default-7", SPEC, "/scratch")
-    parsed = worker_command.make_context("worker", arguments).params
-    assert parsed["scheduler"] == "tls://10.0.0.1:8786"
-    assert parsed["name"] == "default-7"
-    assert parsed["nthreads"] == 3
-    assert parsed["memory_limit"] == str(3 * 2**30)
-    assert (parsed["host"], parsed["dashboard_address"]) == ("10.0.0.2", "10.0.0.2:0")
-    assert parsed["local_directory"] == "/scratch"
-    assert parsed["preload"] == (f"{files}/tidegate_worker.py",)
 
 
 def test_only_what_is_the_persons_or_the_machines_is_passed_on() -> None:

@@ -295,6 +295,49 @@ async def test_secrets_lie_where_only_their_owner_reads(site: LocalSite) -> None
         assert not [secret for secret in secrets if secret in site.log(log)]
 
 
+async def test_a_keeper_forgets_workers_that_are_gone(site: LocalSite) -> None:
+    """In the life of a cluster there may be thousands; but none of them is started again under its name."""
+
+    def count() -> int:
+        import gc
+
+        gc.collect()
+        return sum(type(thing).__name__ == "KeptWorker" for thing in gc.get_objects())
+
+    await site.run(workers=3)
+    await site.backend.stop_workers(site.launch.cluster, ["default-1", "default-2"])
+    await until(site, lambda seen: [state_of(seen, f"default-{n}") for n in (1, 2, 3)] == [EXITED, EXITED, RUNNING])
+    await site.backend.start_workers(site.launch, await site.address(), ["default-1", "default-3"])
+    async with site.client() as client:
+        deadline = time.monotonic() + 10
+        while set((counts := await client.run(count, nanny=True)).values()) != {1}:
+            assert time.monotonic() < deadline, counts
+            await asyncio.sleep(0.05)
+    assert state_of(await see(site), "default-1") is EXITED
+
+
+async def test_environments_that_hang_hold_up_no_look_and_no_stop(site: LocalSite) -> None:
+    """Python on a file system that does not answer: only who launches with it waits."""
+    python, release = site.folder / "python", site.folder / "release"
+    python.write_text(f'#!/bin/sh\n: > "$0-$$"\nwhile [ ! -e "{release}" ]; do sleep 0.05; done\nexit 1\n')
+    python.chmod(0o700)
+    # More than the threads that asyncio shares out by default.
+    number = (os.cpu_count() or 1) + 5
+    hang = replace(site.launch, spec=replace(site.launch.spec, environment=str(python)))
+    launches = [asyncio.create_task(site.backend.launch(replace(hang, cluster=f"hang{n}"))) for n in range(number)]
+    try:
+        await eventually(lambda: len(list(site.folder.glob("python-*"))) >= number - 1, 10, "they hang")
+        async with asyncio.timeout(5):
+            assert not (await see(site)).remains
+            await site.backend.stop(site.launch.cluster)
+            assert await site.backend.logs(site.launch.cluster) == []
+    finally:
+        release.touch()
+        await asyncio.gather(*launches)
+        for n in range(number):
+            await site.backend.stop(f"hang{n}")
+
+
 async def test_a_deep_data_folder_works(tmp_path: Path) -> None:
     """The path of the keeper's socket may be longer than the 107 bytes that an address has room for."""
     site = await LocalSite(tmp_path / ("d" * 100) / ("e" * 100)).start()

@@ -55,6 +55,46 @@ def test_a_sweep_ends_what_it_finds(sleeper: subprocess.Popen[bytes]) -> None:
     assert not processes.sweep(lambda: {2**22 + 1}, 0)
 
 
+def test_a_kill_of_the_kernels_explains_one_death_of_these_seconds(tmp_path: Path) -> None:
+    """Its count is the machine's: what it killed long ago, and others, is not why a worker of ours is killed now."""
+    statistics = tmp_path / "vmstat"
+
+    def kill(times: int) -> None:
+        statistics.write_text(f"pgfault 7\noom_kill {times}\nswap_ra 0\n")
+
+    kill(3)
+    memory = processes.OutOfMemory(str(statistics))
+    assert memory.explain(-signal.SIGKILL) is None
+    kill(5)
+    assert memory.explain(-signal.SIGTERM) is None
+    codes = [(memory.explain(-signal.SIGKILL) or ("killed",))[0] for _ in range(3)]
+    assert codes == ["out-of-memory", "out-of-memory", "killed"]
+
+    kill(6)
+    memory.look()
+    assert memory.explain(-signal.SIGKILL) is not None  # Killed right before a look, and heard of after it.
+    kill(7)
+    memory.look()
+    memory.look()
+    assert memory.explain(-signal.SIGKILL) is None
+
+
+async def test_a_process_that_marks_itself_with_no_name_is_not_listed(tmp_path: Path) -> None:
+    """Whoever runs in a cluster can choose the environment of what they start: there is no such cluster to stop."""
+    backend = LocalBackend(tmp_path)
+    await backend.start()
+    mark = (tmp_path / "clusters" / ".mark").read_text()
+    environment = {"PATH": os.environ["PATH"], processes.MARK: mark, processes.CLUSTER: "../No name"}
+    process = subprocess.Popen(["sleep", "1000"], env=environment)
+    try:
+        assert processes.marked(mark) == {"../No name": {process.pid}}
+        assert await backend.list_clusters() == set()
+    finally:
+        process.kill()
+        process.wait()
+        await backend.close()
+
+
 async def test_stop_ends_what_bears_the_mark_without_a_keeper(tmp_path: Path) -> None:
     """A process whose cluster left nothing but the mark is listed as something that runs, and ended."""
     backend = LocalBackend(tmp_path)

@@ -59,6 +59,23 @@ def test_a_gateway_that_is_not_there_is_a_sentence(capsys: pytest.CaptureFixture
     assert "cannot reach the gateway at http://127.0.0.1:1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["create", "--workers=-1"], "Scale expects a non-negative integer, got -1"),
+        (["create", "--workers=2", "--no-wait"], "cannot set --workers with --no-wait"),
+        (["scale", "x", "-1", "--address", "http://127.0.0.1:1"], "Scale expects a non-negative integer, got -1"),
+    ],
+)
+def test_a_size_that_cannot_be_is_refused_before_the_gateway_is_asked(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No cluster is made that nobody knows the name of; and -1 is a number, not an option."""
+    assert run(["clusters", *arguments]) == 1
+
+    assert capsys.readouterr().err.startswith(words)
+
+
 def test_the_version_needs_no_gateway(capsys: pytest.CaptureFixture[str]) -> None:
     """It tells the client's, and why there is none of a gateway."""
     assert run(["version"]) == 0

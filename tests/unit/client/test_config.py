@@ -47,6 +47,15 @@ def test_our_section_with_an_address_stands_alone() -> None:
     assert settings.options == {}
 
 
+def test_the_section_that_names_an_address_is_used_for_it() -> None:
+    """A platform's gateway, given by its address, gets the platform's credentials beside a gateway of one's own."""
+    with dask.config.set(tidegate=OURS, gateway=THEIRS):
+        settings = resolve("https://theirs/services/dask-gateway")
+
+    assert settings.auth_kwargs == {"username": "alice", "password": "secret"}
+    assert settings.scheduler_netloc() == "theirs-proxy:8786"
+
+
 def test_our_section_without_an_address_adds_to_theirs() -> None:
     """Single keys of `tidegate:` win over the same keys of `gateway:`."""
     with dask.config.set(tidegate={"cluster": {"options": {"worker_cores": 4}}}, gateway=THEIRS):

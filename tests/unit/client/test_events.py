@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import aclosing
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,6 +116,22 @@ async def test_without_a_stream_one_is_told_to_look(stub: StubGateway, transport
         assert [(await anext(events)).kind for _ in range(2)] == [LOOK, LOOK]
 
 
+async def test_a_stream_that_is_held_back_whole_is_no_stream(stub: StubGateway, transport: Transport) -> None:
+    """A proxy that waits for the end of an answer sends not even its head: soon one is told to look all the same."""
+
+    over = asyncio.Event()
+
+    async def answer_at_the_end(_: web.Request) -> web.StreamResponse:
+        await over.wait()
+        return web.Response()
+
+    stub.will(answer_at_the_end)
+
+    async with aclosing(follow(transport, "c0ffee")) as events:
+        assert (await asyncio.wait_for(anext(events), 10)).kind == LOOK
+    over.set()
+
+
 @pytest.fixture
 async def gateway(stub: StubGateway) -> Gateway:
     """A client of the stub."""
@@ -143,6 +161,15 @@ async def test_waiting_without_a_stream_reads_the_cluster(stub: StubGateway, gat
         report = await wait_until_running(gateway, "c0ffee", Progress(""))
 
     assert report.status is ClusterStatus.RUNNING
+
+
+async def test_a_cluster_that_is_taken_away_is_not_waited_for(stub: StubGateway, gateway: Gateway) -> None:
+    """The error comes while it is still stopping."""
+    stub.will(streams(as_bytes(1, "cluster-stopping")), says(CLUSTER | {"state": "stopping", "target": "stopped"}))
+
+    async with gateway:
+        with pytest.raises(GatewayClusterError, match="it is being stopped"):
+            await asyncio.wait_for(wait_until_running(gateway, "c0ffee", Progress("")), 10)
 
 
 async def test_a_failed_start_bears_reason_and_log(stub: StubGateway, gateway: Gateway) -> None:

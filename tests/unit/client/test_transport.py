@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Callable
 
 import dask_gateway.auth
 import pytest
 from aiohttp import web
 
+from tests.support import eventually
 from tidegate.client.errors import (
     GatewayAuthError,
     GatewayClusterError,
@@ -163,6 +167,42 @@ async def test_something_else_at_the_address_is_told_apart(
 
     with pytest.raises(GatewayServerError, match="what answers there is none"):
         await transport.request("GET", "/x")
+
+
+@pytest.mark.parametrize(("status", "error"), [(413, GatewayValueError), (421, GatewayServerError)])
+async def test_an_error_that_is_only_words_is_told_as_it_is(
+    stub: StubGateway, transport: Transport, status: int, error: type[Exception]
+) -> None:
+    """What the gateway says before it knows which API was meant."""
+    stub.will(says({"error": "cannot do this: because"}, status))
+
+    with pytest.raises(error, match=r"^cannot do this: because$"):
+        await transport.request("GET", "/x")
+
+
+async def test_a_dask_gateway_server_is_told_apart(stub: StubGateway, transport: Transport) -> None:
+    """It says in the same form that it does not know the address."""
+    stub.will(says({"error": "Not Found"}, 404))
+
+    with pytest.raises(GatewayServerError, match="use `from dask_gateway import Gateway`"):
+        await transport.request("GET", "/x")
+
+
+async def test_a_forgotten_client_closes_its_connections(stub: StubGateway, connect: Connect) -> None:
+    """Collected with whatever refers to it, it leaves no complaint of an unclosed session."""
+    stub.will(says({"ok": 1}))
+    said: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+    forgotten = Transport(stub.settings(auth_type=None))
+    await forgotten.request("GET", "/x")
+    session = weakref.ref(forgotten._session)
+    forgotten.itself = forgotten  # type: ignore[attr-defined]  # as the traceback of an error makes it
+
+    del forgotten
+    gc.collect()
+    await eventually(lambda: session() is None or session().closed)
+
+    assert said == []
 
 
 async def test_a_file_of_authorities_that_is_none_is_named(connect: Connect) -> None:

@@ -18,8 +18,12 @@ from tidegate.client.versions import find_problems, local_versions
         ("2024.1.0", "2026.8.0", False),
         ("2024.5.2", "2024.5.1", False),
         ("2024.5.1", "2024.5.2", False),
-        ("2024.10.0", "2024.6.2", False),  # a newer client
-        ("2024.6.2", "2024.10.0", True),  # an older one
+        ("2025.3.0", "2025.2.0", False),
+        ("2025.2.0", "2025.3.0", False),
+        ("2024.11.0", "2024.10.0", False),  # a newer client
+        ("2024.10.0", "2024.11.0", True),  # an older one
+        ("2024.10.0", "2024.6.2", False),
+        ("2024.6.2", "2024.10.0", True),
         ("2024.8.0+3.gabc", "2024.9.1", True),
     ],
 )

@@ -11,7 +11,8 @@ import pytest
 
 from tests.in_process import Gateway, gateway_in_process
 from tidegate.model.cluster import Target
-from tidegate.wire.tickets import COOKIE_SECONDS, OPEN_SECONDS, verify
+from tidegate.model.principal import Principal
+from tidegate.wire.tickets import COOKIE_SECONDS, OPEN_SECONDS, bears_session, verify
 
 
 async def running(gateway: Gateway) -> str:
@@ -21,10 +22,10 @@ async def running(gateway: Gateway) -> str:
     return cluster.name
 
 
-async def secret_of(gateway: Gateway, name: str) -> str:
-    """Return the cluster's dashboard secret."""
-    secret: str = (await gateway.store.credentials(name)).dashboard_secret
-    return secret
+async def key_of(gateway: Gateway, name: str) -> str:
+    """Return the cluster's ticket key."""
+    key: str = (await gateway.store.credentials(name)).ticket_key
+    return key
 
 
 @pytest.mark.parametrize(
@@ -49,12 +50,12 @@ async def test_the_owner_is_sent_to_the_dashboards_own_host(
     assert reply.status_code == 302
     assert f"{where.scheme}://{where.netloc}{where.path}" == start.replace("NAME", name) + "/_tidegate/open"
     assert query["next"] == ["/individual-plots?theme=dark"]
-    secret, now = await secret_of(gateway, name), gateway.clock.now
-    ticket = verify(query["ticket"][0], name, secret, now)
+    key, now = await key_of(gateway, name), gateway.clock.now
+    ticket = verify(query["ticket"][0], name, key, now)
     assert ticket is not None
     assert (ticket.user, len(ticket.once) > 20) == ("alice", True)
-    assert verify(query["ticket"][0], name, secret, now + OPEN_SECONDS) is None
-    assert secret not in reply.headers["location"]
+    assert verify(query["ticket"][0], name, key, now + OPEN_SECONDS) is None
+    assert key not in reply.headers["location"]
 
 
 async def test_no_two_tickets_are_the_same(gateway: Gateway) -> None:
@@ -124,10 +125,36 @@ async def test_without_hosts_of_their_own_the_owner_gets_a_cookie_for_the_path(t
         morsel = cookie[f"tidegate-ticket-{name}"]
         assert (reply.status_code, reply.headers["location"]) == (302, f"/clusters/{name}/status?x=1")
         assert (morsel["path"], morsel["httponly"], morsel["samesite"]) == (f"/clusters/{name}/", True, "lax")
-        secret, now = await secret_of(gateway, name), gateway.clock.now
-        assert verify(morsel.value, name, secret, now + COOKIE_SECONDS - 1) is not None
-        assert verify(morsel.value, name, secret, now + COOKIE_SECONDS) is None
+        key, now = await key_of(gateway, name), gateway.clock.now
+        assert verify(morsel.value, name, key, now + COOKIE_SECONDS - 1) is not None
+        assert verify(morsel.value, name, key, now + COOKIE_SECONDS) is None
         assert (await by_path(gateway.browser("mallory"), name))[0].status_code == 404
+
+
+async def test_a_ticket_for_a_path_is_good_in_its_session_alone(tmp_path: Path) -> None:
+    """Its bearer is the browser that asked; after a new login there is a new ticket, and without a session none."""
+    async with gateway_in_process(tmp_path, dashboard_host=None) as gateway:
+        name = await running(gateway)
+        key, now = await key_of(gateway, name), gateway.clock.now
+        browser = gateway.browser("alice")
+        cookie_name = gateway.services.sessions.cookie_name("http", "")
+
+        tickets = []
+        for login in range(2):
+            _, cookie = await by_path(browser, name)
+            browser.cookies.set(f"tidegate-ticket-{name}", cookie[f"tidegate-ticket-{name}"].value)
+            ticket = verify(cookie[f"tidegate-ticket-{name}"].value, name, key, now + login)
+            assert ticket is not None
+            value = browser.cookies[cookie_name]
+            assert bears_session(ticket.session, lambda asked, value=value: [value] if asked == cookie_name else [])
+            assert not bears_session(ticket.session, lambda asked: ["another"] if asked == cookie_name else [])
+            tickets.append(ticket)
+            gateway.clock.now += 1
+            browser.cookies.set(cookie_name, gateway.services.sessions.seal(Principal("alice")))
+
+        assert tickets[0].session != tickets[1].session
+        program = await gateway.client("alice").get(f"/clusters/{name}/status")
+        assert (program.status_code, "set-cookie" in program.headers) == (303, False)
 
 
 async def test_a_browser_is_not_sent_round_for_ever(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ async def test_a_mistake_is_shown_in_the_form(gateway: Gateway, value: str) -> N
     )
 
     assert reply.status_code == 422
-    assert "cannot set worker_cores to" in reply.text
+    assert "Cannot set worker_cores to" in reply.text
     assert '<details class="card new" open>' in reply.text
     assert 'class="field wrong"' in reply.text
     assert f'value="{html.escape(value)}"' in reply.text
@@ -226,7 +226,7 @@ async def test_a_size_before_its_time_is_explained(gateway: Gateway) -> None:
     reply = await gateway.browser("alice").post(f"/console/clusters/{cluster.name}/size", data={"workers": "1"})
 
     assert reply.status_code == 409
-    assert f"cluster {cluster.name} is not running" in reply.text
+    assert f"Cluster {cluster.name} is not running" in reply.text
 
 
 async def test_stop_stops(gateway: Gateway) -> None:

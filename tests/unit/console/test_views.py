@@ -8,8 +8,10 @@ import pytest
 
 from tests.in_process import NOW
 from tidegate.console import views
-from tidegate.console.views import describe_duration, view_cluster
+from tidegate.console.views import describe_duration, view_cluster, view_events
+from tidegate.model import event as events
 from tidegate.model.cluster import Cluster, ClusterSpec, ClusterState, Target
+from tidegate.model.event import Event, RecordedEvent
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,16 @@ def test_a_worker_is_described(cores: float, memory: int, shape: str) -> None:
     cluster = Cluster("x", "alice", "local", ClusterSpec(worker_cores=cores, worker_memory=memory), NOW)
 
     assert view_cluster(cluster, NOW).shape == shape
+
+
+def test_what_is_said_twice_in_a_row_stands_there_once() -> None:
+    """A failed cluster ends for the reason for which it failed; the later line, which has the log, stays."""
+    words = ["The cluster was requested", "Exit code 1", "Exit code 1"]
+    told = [Event(events.STOPPING, text) for text in words[:2]] + [Event(events.FAILED, words[2], {"log_tail": "x"})]
+
+    shown = view_events([RecordedEvent(n, NOW, "x", "alice", event) for n, event in enumerate(told)], NOW)
+
+    assert [(line.message, line.tone) for line in shown] == [("Exit code 1", "bad"), (words[0], "idle")]
 
 
 def test_examples_run() -> None:

@@ -140,7 +140,7 @@ class Rig:
         """Let the agent of a cluster report what its scheduler has."""
         workers = self.simulation.registered(name) or frozenset()
         report = Report(SchedulerFacts(1, 40001, 40002), **{"workers": workers} | values)
-        return await self.agents.report(name, self.token(name), report)
+        return await self.agents.report(name, report)
 
     async def bring_up(self, workers: int = 0) -> str:
         """Create a cluster, and bring it to RUNNING with so many workers."""

@@ -47,7 +47,8 @@ def test_each_role_has_a_leaf_of_its_own(secrets: Credentials):
 
 
 def test_validity_begins_early_and_lasts_as_long_as_asked(secrets: Credentials):
-    """Ten minutes for clocks that differ; thirty days, or what the administrator says."""
+    """Ten minutes for clocks that differ; longer than any cluster runs, or what the administrator says."""
+    assert read(secrets.client_cert).not_valid_after_utc.timestamp() > NOW + 9 * 365 * 86400
     for lifetime, minted in ((LIFETIME, secrets), (3600.0, mint(NAME, NOW, 3600.0))):
         for certificate in map(read, (minted.ca_cert, minted.client_cert, minted.scheduler_cert, minted.worker_cert)):
             assert certificate.not_valid_before_utc.timestamp() == NOW - EARLY
@@ -110,8 +111,8 @@ def test_mutual_tls_as_strict_as_python_knows(tmp_path: Path):
 def test_tokens_cannot_be_guessed_and_are_no_paths(secrets: Credentials):
     """256 bits each, different, of characters that are safe in a header, a file and an environment."""
     other = mint(NAME, NOW)
-    tokens = [s for c in (secrets, other) for s in (c.agent_token, c.dashboard_secret)]
-    assert len(set(tokens)) == 4
+    tokens = [s for c in (secrets, other) for s in (c.agent_token, c.dashboard_secret, c.ticket_key)]
+    assert len(set(tokens)) == 6
     assert all(len(token) == 64 and token.isalnum() for token in tokens)
 
 
@@ -128,16 +129,18 @@ def test_a_route_leads_where_the_backend_says(secrets: Credentials):
     route = route_to(_running(), secrets)
     assert (route.name, route.host, route.port, route.dashboard_port) == ("c1", HOST, 8786, 8787)
     assert (route.ca, route.dashboard_secret) == (secrets.ca_cert, secrets.dashboard_secret)
+    assert route.ticket_key == secrets.ticket_key
     with pytest.raises(ValueError, match="has no scheduler to lead to"):
         route_to(make_cluster(), secrets)
 
 
 def test_the_files_of_a_launch(secrets: Credentials):
-    """Processes get their own leaves and no more: neither the authority's key nor the client's."""
+    """Processes get their own leaves and no more: not the authority's key, the client's, or that of tickets."""
     files = LaunchFiles("https://dask.example.org/prefix/", "TRUST").build(make_cluster(), secrets)
     everything = b"".join(files.values()).decode()
     assert secrets.ca_key not in everything
     assert secrets.client_key not in everything
+    assert secrets.ticket_key not in everything
     assert files["scheduler.key"].decode() == secrets.scheduler_key
     assert files["worker.pem"].decode() == secrets.worker_cert
     agent = json.loads(files["agent.json"])

@@ -12,9 +12,10 @@ from tidegate.control.credentials import LaunchFiles
 from tidegate.control.execute import Executor, scheduler_address
 from tidegate.model import event as events
 from tidegate.model import reasons
-from tidegate.model.cluster import ClusterState, Target, WorkerState
+from tidegate.model.cluster import ClusterState, SchedulerFacts, Target, WorkerState
 from tidegate.model.errors import BackendFailed, Busy, Invalid
 from tidegate.model.lifecycle import plan
+from tidegate.model.report import Report
 from tidegate.model.steps import Launch, Mark, StartWorkers
 from tidegate.store.base import StaleRecord
 
@@ -130,6 +131,28 @@ async def test_a_refusal_after_the_owners_stop_is_no_failure(rig: Rig):
     assert (rig.cluster(name).target, rig.cluster(name).reason) == (Target.STOPPED, None)
 
 
+async def test_workers_that_cannot_be_started_now_are_asked_for_again_and_their_owner_reads_why(rig: Rig):
+    """They keep their names, and the group counts the failures, but not each try: nobody has to wait for ever."""
+    name = await rig.bring_up()
+    await rig.clusters.scale(ALICE, name, 2)
+    rig.simulation.script.refusal = BackendFailed("its keeper does not answer")
+    for pause in (0, 0, 1):
+        rig.clock.advance(pause)
+        with pytest.raises(BackendFailed):
+            await rig.turn(name)
+
+    group = rig.cluster(name).group()
+    assert {w.state for w in rig.cluster(name).workers} == {WorkerState.REQUESTED}
+    assert (group.trouble.code, group.failures) == (reasons.CANNOT_START, 2)
+    assert "its keeper does not answer" in group.trouble.message
+    told = [e.event for e in rig.tables.events if "does not answer" in e.event.message]
+    assert [(e.kind, e.data["starting"]) for e in told] == [(events.WORKERS, 2)] * 2
+
+    rig.simulation.script.refusal = None
+    await rig.turn(name)
+    assert rig.backend.calls[-1][1][1] == ("default-1", "default-2")
+
+
 async def test_workers_that_are_refused_carry_the_reason_and_the_cluster_goes_on(rig: Rig):
     """The owner reads why there are no workers; the next try comes later, with new names."""
     name = await rig.bring_up()
@@ -172,6 +195,32 @@ async def test_a_failure_shows_the_end_of_the_schedulers_log(rig: Rig):
     assert rig.cluster(name).reason.code == reasons.START_TIMEOUT
     assert "No module named 'lz4'" in rig.cluster(name).reason.log_tail
     assert rig.tables.events[-1].event.data["log_tail"] == rig.cluster(name).reason.log_tail
+
+
+@pytest.mark.parametrize("facts", [SchedulerFacts(1, 22, 40002), SchedulerFacts(1, 40001, 22)])
+async def test_no_way_is_opened_to_a_port_that_is_not_the_clusters(rig: Rig, facts):
+    """An agent that lies about where it listens would lead the proxy to any program of that host: its cluster fails."""
+    rig.simulation.script.foreign_ports = frozenset({22})
+    name = await rig.create()
+    await rig.turn(name)
+    await rig.agents.report(name, Report(facts))
+    await rig.turn(name, times=3)
+
+    failed = rig.cluster(name)
+    assert (failed.state, failed.reason.code) == (ClusterState.FAILED, reasons.FOREIGN_ADDRESS)
+    assert "127.0.0.1" in failed.reason.message
+    assert "22" in failed.reason.message
+    assert events.RUNNING not in [e.event.kind for e in rig.tables.events]
+    assert rig.routing._whole_table() == []
+
+
+async def test_a_cluster_without_a_dashboard_has_one_port_to_answer_for(rig: Rig):
+    """A scheduler whose HTTP server did not come up is reached all the same."""
+    name = await rig.create()
+    await rig.turn(name)
+    await rig.agents.report(name, Report(SchedulerFacts(1, 40001)))
+    await rig.turn(name)
+    assert rig.cluster(name).state is ClusterState.RUNNING
 
 
 async def test_a_backend_that_is_gone_is_named(rig: Rig):

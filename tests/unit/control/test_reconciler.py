@@ -177,10 +177,11 @@ async def test_passes_of_one_cluster_never_overlap(tmp_path: Path):
         rig.backend.gate = asyncio.Event()
         rig.backend.looks.clear()
         async with turning(rig):
-            rig.reconciler.wake(name)
+            await asyncio.sleep(0)  # Now it listens.
+            rig.bus.publish(rig.cluster(name))
             await eventually(lambda: loads == 1)
             for _ in range(100):
-                rig.reconciler.wake(name)
+                rig.bus.publish(rig.cluster(name))
                 await asyncio.sleep(0)
             assert loads == 1
             rig.backend.gate.set()

@@ -79,7 +79,7 @@ class Proxy:
 
 def a_route(name: str = "c1", port: int = 8786) -> Route:
     """Return a route."""
-    return Route(name, "127.0.0.1", port, 8787, "secret", "PEM")
+    return Route(name, "127.0.0.1", port, 8787, "secret", "PEM", "key")
 
 
 @pytest.fixture

@@ -44,6 +44,23 @@ async def test_a_cluster_that_is_just_being_made_is_not_swept(rig: Rig):
     assert len(rig.simulation.remaining()) == 1
 
 
+async def test_an_orphan_that_cannot_be_stopped_keeps_no_other(rig: Rig, caplog):
+    """The next one is stopped all the same, and the failure is a line in the log."""
+    stop = rig.backend.stop
+
+    async def refuse_the_first(cluster: str) -> None:
+        if cluster == "first":
+            raise BackendFailed("cannot stop first: it hangs")
+        await stop(cluster)
+
+    rig.backend.stop = refuse_the_first
+    rig.simulation.launch("first", 1)
+    rig.simulation.launch("second", 1)
+    assert await rig.sweep.stop_orphans() == {"second"}
+    assert rig.simulation.remaining() == {"first"}
+    assert "it hangs" in caplog.text
+
+
 async def test_an_engine_that_is_away_is_swept_later(rig: Rig, caplog):
     """A failure is a line in the log."""
     rig.backend.failure = BackendFailed("cannot list: away", detail="refused")

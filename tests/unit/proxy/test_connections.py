@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tidegate.proxy.connections import Admission, ClusterConnections
+from functools import partial
+
+import pytest
+
+from tidegate.proxy.connections import Admission, ClusterConnections, Waiting
 
 
 def test_counts_follow_what_is_open():
@@ -64,3 +68,39 @@ def test_an_ipv6_client_is_its_network():
     assert admission.admit("::ffff:10.0.0.1") is not None
     assert admission.admit("10.0.0.1") is None
     assert admission.admit("fe80::1%eth0") is not None
+
+
+@pytest.mark.parametrize(
+    ("address", "per_address"), [("127.0.0.1", 1), ("::1", 1), ("::ffff:127.0.0.1", 1), ("10.0.0.1", None)]
+)
+def test_where_all_have_one_address_it_does_not_count(address: str, per_address: int | None):
+    """On this machine, and behind another proxy: only the cap in all is left."""
+    admission = Admission(total=3, per_address=per_address)
+
+    assert [admission.admit(address) is not None for _ in range(4)] == [True, True, True, False]
+
+
+def test_when_all_slots_are_taken_one_that_can_be_spared_makes_room():
+    """Only if there is none, the newcomer is refused."""
+    spared = [True, False]
+    admission = Admission(total=1, make_room=lambda: spared.pop(0))
+
+    assert [admission.admit("10.0.0.1") is not None for _ in range(3)] == [True, True, False]
+
+
+def test_who_has_waited_longest_makes_room():
+    """Not who has spoken; and nobody twice."""
+    ended: list[str] = []
+    waiting = Waiting(2)
+    heard = [waiting.add(partial(ended.append, name)) for name in "abc"]
+    assert ended == ["a"]
+
+    heard[0]()
+    heard[1]()
+    waiting.add(partial(ended.append, "d"))
+    assert ended == ["a"]
+
+    assert waiting.make_room()
+    assert waiting.make_room()
+    assert not waiting.make_room()
+    assert ended == ["a", "c", "d"]

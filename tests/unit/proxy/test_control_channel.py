@@ -10,15 +10,16 @@ import stat
 
 import pytest
 
-from tests.proxy_rig import SECRET, ControlEnd, Rig, echo, short_limits, temporary_folder, until_end
+from tests.proxy_rig import SECRET, TICKET_KEY, ControlEnd, Rig, echo, short_limits, temporary_folder, until_end
 from tests.support import eventually
 from tidegate.proxy import listener
+from tidegate.server.listener import LivingProxy
 from tidegate.wire.proxy import Route
 
 
 def route(name: str, port: int = 1) -> dict[str, object]:
     """Return the JSON of a route."""
-    return Route(name, "127.0.0.1", port, None, SECRET, "ca").to_json()
+    return Route(name, "127.0.0.1", port, None, SECRET, "ca", TICKET_KEY).to_json()
 
 
 async def test_routes_are_replaced_put_and_deleted(rig: Rig):
@@ -127,7 +128,8 @@ async def test_a_large_table_arrives_whole(rig: Rig):
 async def test_the_listener_is_handed_over(rig: Rig):
     """A duplicate of the listening socket travels over the channel; it accepts what comes."""
     control = await rig.control()
-    with await asyncio.to_thread(listener.receive, rig.channel_path) as duplicate:
+    with await asyncio.to_thread(LivingProxy(rig.channel_path, os.getpid()).listener) as duplicate:
+        duplicate.setblocking(False)
         assert duplicate.getsockname() == ("127.0.0.1", rig.port)
         assert duplicate.fileno() != rig.listener.fileno()
         assert not os.get_inheritable(duplicate.fileno())
@@ -248,8 +250,29 @@ async def test_an_orphan_with_connections_goes_on(make_rig):
     await eventually(lambda: rig.proxy.lifetime._orphaned)
     writer.write(b"alive")
     assert await reader.readexactly(5) == b"alive"
+    rig.proxy.routes._routes.clear()  # withdrawn, it would be cut
 
     writer.close()
+
+    await asyncio.wait_for(rig.ended(), 5)
+
+
+async def test_an_orphan_that_knows_a_cluster_keeps_the_port(make_rig):
+    """Its clients and agents come back with their tokens: whoever else listened there by then would get them."""
+    rig = await make_rig(limits=short_limits(orphan_seconds=0.2))
+    await rig.scheduler("abc", echo)
+    _, writer = await rig.connect("abc")
+    await eventually(lambda: rig.proxy.lifetime._orphaned)
+    writer.close()
+    await eventually(lambda: not rig.proxy.connections)
+    reader, writer = await rig.connect("abc")
+    writer.write(b"alive")
+    assert await reader.readexactly(5) == b"alive"
+    writer.close()
+
+    control = await ControlEnd.connect(rig.channel_path)
+    await control.ask("delete", name="abc")
+    control.close()
 
     await asyncio.wait_for(rig.ended(), 5)
 
@@ -266,6 +289,7 @@ async def test_a_control_that_comes_back_keeps_it(make_rig):
     await control.counts({})
     assert rig.running
 
+    await control.ask("delete", name="abc")
     control.close()
 
     await asyncio.wait_for(rig.ended(), 5)

@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.proxy_rig import SECRET, Authority, Rig, short_limits
+from tests.proxy_rig import SECRET, TICKET_KEY, Authority, Rig, short_limits
 from tests.support import eventually
 from tidegate.wire.names import DASHBOARD_HEADER, TICKET_COOKIE, TICKET_PATH
-from tidegate.wire.tickets import COOKIE_SECONDS, Ticket, sign
+from tidegate.wire.tickets import COOKIE_SECONDS, Ticket, session_mark, sign
 
 NAME = "0123456789abcdef"
 HOST = f"{NAME}.localhost"
@@ -44,13 +44,13 @@ async def echo_socket(request: web.BaseRequest) -> web.StreamResponse:
     return socket
 
 
-def cookie(secret: str = SECRET, cluster: str = NAME, expires_in: float = 60, once: str = "") -> dict[str, str]:
+def cookie(secret: str = TICKET_KEY, cluster: str = NAME, expires_in: float = 60, once: str = "") -> dict[str, str]:
     """Return the header with a ticket in it."""
     ticket = sign(Ticket(cluster, "alice", time.time() + expires_in, once), secret)
     return {"Cookie": f"other=1; {TICKET_COOKIE}={ticket}"}
 
 
-def link(following: str = "/status", *, secret: str = SECRET, expires_in: float = 60, once: str = "word") -> str:
+def link(following: str = "/status", *, secret: str = TICKET_KEY, expires_in: float = 60, once: str = "word") -> str:
     """Return the path of a link with a one-time ticket."""
     ticket = sign(Ticket(NAME, "alice", time.time() + expires_in, once), secret)
     return f"{TICKET_PATH}?ticket={ticket}&next={quote(following, safe='')}"
@@ -94,6 +94,7 @@ async def test_with_a_ticket_the_page_is_shown(shown: Rig):
         {"Cookie": f"{TICKET_COOKIE}=nonsense.nonsense"},
         {"Cookie": f"{TICKET_COOKIE}=é.ü"},
         cookie(secret="another cluster's"),
+        cookie(secret=SECRET),
         cookie(cluster="another"),
         cookie(expires_in=-1),
         cookie(once="word"),
@@ -135,6 +136,16 @@ async def test_strangers_cannot_tell_an_unknown_cluster_from_a_known_one(shown: 
         assert known.status == unknown.status
         assert await known.text() == await unknown.text()
         assert list(known.headers) == list(unknown.headers)
+
+
+async def test_strangers_cannot_tell_by_a_link_either(shown: Rig):
+    """A link without a good ticket leads to the same place, whether the cluster is there or not."""
+    for path in (f"{TICKET_PATH}?next=/x", f"{TICKET_PATH}?ticket=a.b&next=/x", TICKET_PATH):
+        known = await get(shown, path, **NAVIGATE)
+        unknown = await get(shown, path, "f" * 16 + ".localhost", **NAVIGATE)
+
+        assert known.status == unknown.status == 302
+        assert known.headers["Location"] == unknown.headers["Location"].replace("f" * 16, NAME)
 
 
 async def test_a_link_is_exchanged_for_a_cookie(shown: Rig):
@@ -321,6 +332,32 @@ async def test_a_websocket_passes_both_ways(socketed: Rig):
         await socket.send_str("close")
         message = await socket.receive(timeout=5)
         assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, 4321, "as you wish")
+
+
+async def test_a_message_of_a_browser_has_a_size(socketed: Rig):
+    """A megabyte is held for it until it is complete, and no more; a dashboard may say more."""
+    async with socketed.browser() as browser:
+        socket = await browser.ws_connect(socketed.url("/ws", HOST), headers=own_page(socketed))
+        await socket.send_bytes(b"x" * (2**20 + 1))
+        message = await socket.receive(timeout=5)
+
+    assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+    assert message.data == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+
+
+async def test_a_cluster_has_so_many_websockets(make_rig):
+    """One more is refused with the number; when one is closed there is room again, and others are not concerned."""
+    rig = await make_rig(limits=short_limits(websockets_per_cluster=2))
+    await rig.dashboard(NAME, echo_socket)
+    async with rig.browser() as browser:
+        sockets = [await browser.ws_connect(rig.url("/ws", HOST), headers=own_page(rig)) for _ in range(2)]
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await browser.ws_connect(rig.url("/ws", HOST), headers=own_page(rig))
+        assert refused.value.status == 429
+
+        await sockets[0].close()
+        await eventually(lambda: rig.proxy.pages._sockets[NAME] < 2)
+        await browser.ws_connect(rig.url("/ws", HOST), headers=own_page(rig))
 
 
 async def test_a_websocket_is_not_compressed(rig: Rig):
@@ -512,15 +549,61 @@ async def test_redirects_below_a_path_are_translated(make_rig, to: str, location
     assert reply.headers["Location"] == location.format(base=base)
 
 
+SESSION = "tidegate-0a1b2c3d"
+OWNERS, BOBS = "YWxpY2U=.5e55", "Ym9i.5e55"
+"""Values of session cookies."""
+
+
+def below_ticket(session: str) -> str:
+    """Return a ticket for a page below the gateway's own host, given in this session."""
+    return sign(Ticket(NAME, "alice", time.time() + 60, session=session_mark(f"__Host-{SESSION}", session)), TICKET_KEY)
+
+
+@pytest.mark.parametrize(
+    "bearing",
+    [
+        {},
+        {"Cookie": f"{SESSION}={BOBS}"},
+        {"Cookie": f"{SESSION}={BOBS}; {SESSION}={OWNERS}"},
+        {"Cookie": f"{SESSION}={OWNERS}; {SESSION}={BOBS}"},
+        {"Cookie": f"{SESSION}={OWNERS}; __Host-{SESSION}={BOBS}"},
+        {"Cookie": f"{SESSION}={OWNERS}; __Secure-{SESSION}={BOBS}"},
+        {"Cookie": f"{SESSION}-x={OWNERS}"},
+        {"Cookie": f"{SESSION}={OWNERS}", "Authorization": "Basic bob", "Sec-Fetch-Mode": "navigate"},
+    ],
+)
+async def test_a_planted_ticket_shows_nothing_beside_another_session(make_rig, bearing: dict[str, str]):
+    """Cookies ignore ports: the owner can plant theirs in anyone's browser, their whole session with it."""
+    rig = await make_rig(dashboard_hosts=None)
+    await rig.dashboard(NAME, show)
+    await rig.api(granting())
+    for ticket in (below_ticket(OWNERS), cookie()["Cookie"].partition(f"{TICKET_COOKIE}=")[2]):
+        planted = f"{TICKET_COOKIE}-{NAME}={ticket}"
+        headers = {**bearing, "Cookie": "; ".join(filter(None, (planted, bearing.get("Cookie"))))}
+
+        reply = await get(rig, f"/clusters/{NAME}/status", "127.0.0.1", **headers)
+
+        assert await reply.text() == "the console"
+
+
+@pytest.mark.parametrize("sent", [f"{SESSION}={OWNERS}", f'{SESSION}="{OWNERS}"', f"__Secure-{SESSION}={OWNERS}"])
+async def test_the_owners_session_is_known_however_its_cookie_is_written(make_rig, sent: str):
+    """In quotes or without, by http or https."""
+    rig = await make_rig(dashboard_hosts=None)
+    await rig.dashboard(NAME, show)
+    ticket = f"{TICKET_COOKIE}-{NAME}={below_ticket(OWNERS)}"
+
+    assert (await get(rig, f"/clusters/{NAME}/status", "127.0.0.1", Cookie=f"{ticket}; {sent}")).status == 200
+
+
 async def test_path_mode_shows_dashboards_to_ticket_holders(make_rig):
     """Without hosts of their own, dashboards are below the gateway's; who has no ticket is control's to answer."""
     rig = await make_rig(dashboard_hosts=None)
     await rig.dashboard(NAME, show)
     await rig.api(granting())
-    ticket = cookie()["Cookie"].partition(f"{TICKET_COOKIE}=")[2]
-    path = f"/clusters/{NAME}/status"
+    ticket, path = below_ticket(OWNERS), f"/clusters/{NAME}/status"
 
-    with_ticket = await get(rig, path, "127.0.0.1", Cookie=f"session=1; {TICKET_COOKIE}-{NAME}={ticket}")
+    with_ticket = await get(rig, path, "127.0.0.1", Cookie=f"{SESSION}={OWNERS}; {TICKET_COOKIE}-{NAME}={ticket}")
     assert json.loads(await with_ticket.text())["path"] == "/status"
     assert "cookie" not in json.loads(await with_ticket.text())["headers"]
     for headers in ({}, {"Cookie": f"{TICKET_COOKIE}-{NAME}=nonsense"}, {"Cookie": f"{TICKET_COOKIE}={ticket}"}):

@@ -12,7 +12,7 @@ import dask
 import pytest
 from distributed import Client, Scheduler, Security, Worker
 
-from tests.proxy_rig import SECRET, Rig
+from tests.proxy_rig import TICKET_KEY, Rig
 from tidegate.wire.names import TICKET_COOKIE
 from tidegate.wire.tickets import Ticket, sign
 
@@ -88,7 +88,7 @@ async def test_an_unknown_cluster_fails_at_once(cluster):
 async def test_a_dashboard_page_and_its_websocket(cluster, page: str):
     """The page that Bokeh serves, its files, and the session that it opens."""
     rig, _ = cluster
-    ticket = f"{TICKET_COOKIE}={sign(Ticket(NAME, 'alice', time.time() + 60), SECRET)}"
+    ticket = f"{TICKET_COOKIE}={sign(Ticket(NAME, 'alice', time.time() + 60), TICKET_KEY)}"
     headers = {"Cookie": ticket, "Origin": f"http://{HOST}:{rig.port}"}
     async with rig.browser() as browser:
         async with browser.get(rig.url(f"/{page}", HOST), headers=headers) as reply:

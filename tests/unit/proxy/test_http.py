@@ -12,6 +12,7 @@ from aiohttp import web
 
 from tests.proxy_rig import Authority, Rig, echo, processor_seconds, short_limits, until_end
 from tests.support import eventually
+from tidegate.proxy.limits import Limits
 
 
 async def mirror(request: web.BaseRequest) -> web.StreamResponse:
@@ -281,7 +282,7 @@ async def test_a_websocket_to_the_api(rig: Rig):
 
 async def test_a_body_above_the_limit_is_refused_with_the_limit(make_rig):
     """Told in advance or not, it is 413 in JSON, and the API never sees the end of it."""
-    rig = await make_rig(limits=short_limits(body_bytes=1000))
+    rig = await make_rig(limits=Limits(body_bytes=1000))
     complete: list[int] = []
 
     async def read(request: web.BaseRequest) -> web.Response:
@@ -338,6 +339,47 @@ async def test_a_body_that_stops_coming_ends_the_request(make_rig):
 
     assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 408")
     writer.close()
+
+
+# Errors of the proxy's own, in the form of the API that was asked.
+
+TOO_LARGE = "cannot accept this request: its body is larger than 1000 bytes"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "error"),
+    [
+        (
+            "/api/v2/clusters",
+            413,
+            {"code": "too-large", "message": TOO_LARGE, "field": None, "incident": None},
+        ),
+        ("/x/api/v2/clusters", 413, {"code": "too-large", "message": TOO_LARGE, "field": None, "incident": None}),
+        # The official client shows the words of 422 and 500, and of no other status of ours.
+        ("/api/v1/clusters/", 422, TOO_LARGE),
+        ("/api", 413, TOO_LARGE),
+    ],
+)
+async def test_a_refusal_has_the_form_of_its_api(make_rig, path: str, status: int, error: object):
+    """Each client finds the words where it looks for them."""
+    rig = await make_rig(prefix="/x", limits=Limits(body_bytes=1000))
+    await rig.api(mirror)
+
+    async with rig.browser() as browser, browser.post(rig.url(path), data=bytes(1001)) as reply:
+        assert (reply.status, await reply.json()) == (status, {"error": error})
+
+
+@pytest.mark.parametrize(("path", "status"), [("/api/v1/clusters/", 500), ("/api/v2/clusters", 503)])
+async def test_an_absent_api_is_told_in_its_form(make_rig, path: str, status: int):
+    """With the time to come back in both."""
+    rig = await make_rig(limits=short_limits(restart_seconds=0.2))
+
+    async with rig.browser() as browser, browser.post(rig.url(path), data=b"{}") as reply:
+        error = (await reply.json())["error"]
+        assert (reply.status, reply.headers["Retry-After"]) == (status, "1")
+
+    assert "restarted" in (error if status == 500 else error["message"])
+    assert status == 500 or error["code"] == "busy"
 
 
 # The API comes and goes.

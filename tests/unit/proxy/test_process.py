@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.proxy_rig import SECRET, Authority, ControlEnd, client_hello, echo
+from tests.proxy_rig import SECRET, TICKET_KEY, Authority, ControlEnd, client_hello, echo, until_end
 from tests.support import eventually, eventually_sync
 from tidegate.wire.proxy import Route
 
@@ -78,7 +78,7 @@ async def scheduler(tmp_path: Path) -> Any:
     """Return a route to a server that echoes over TLS."""
     authority = Authority()
     server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=authority.server_context(tmp_path, "abc"))
-    route = Route("abc", "127.0.0.1", server.sockets[0].getsockname()[1], None, SECRET, authority.pem)
+    route = Route("abc", "127.0.0.1", server.sockets[0].getsockname()[1], None, SECRET, authority.pem, TICKET_KEY)
     yield route, authority
     server.close()
 
@@ -141,24 +141,6 @@ async def test_a_killed_process_refuses_nobody(start: Start, scheduler: Any):
     assert all(after)
 
 
-async def test_a_new_process_takes_the_listener_from_a_running_one(start: Start, scheduler: Any):
-    """The second was given no descriptor; it serves on when the first has drained."""
-    route, authority = scheduler
-    first = start()
-    second = start(listen_fds=[], listener_from=str(first.channel))
-    control = await ControlEnd.connect(second.channel)
-    await control.ask("replace", routes=[route.to_json()])
-    assert (await control.ask("status"))["address"] == f"127.0.0.1:{first.port}"
-    old = await ControlEnd.connect(first.channel)
-    await old.ask("drain", accept=False)
-    await eventually(lambda: first.process.poll() == 0)
-
-    reader, writer = await connect(first, authority)
-    writer.write(b"alive")
-    assert await asyncio.wait_for(reader.readexactly(5), 5) == b"alive"
-    writer.close()
-
-
 async def test_strangers_cost_nothing(start: Start, scheduler: Any):
     """Silent connections and half hellos use no processor time and leave no descriptor."""
     started = start(limits={"hello_seconds": 1.0})
@@ -177,6 +159,28 @@ async def test_strangers_cost_nothing(start: Start, scheduler: Any):
     assert started.processor_seconds() - spent < 0.3
     for _, writer in lines:
         writer.close()
+
+
+async def test_strangers_write_nothing_into_the_log(start: Start, scheduler: Any, tmp_path: Path):
+    """Names that nobody has, garbage and silence are told nobody; what is told is JSON of the process's role."""
+    route, _ = scheduler
+    log = tmp_path / "proxy.log"
+    started = start(log_file=str(log))
+    control = await ControlEnd.connect(started.channel)
+    await control.ask("replace", routes=[route.to_json()])
+    before = log.read_text()
+    hello = client_hello("daskgateway-nobody")
+    for words in (hello, b"\x16\x03\x01\x00\x05garbage", b"GET / HTTP/9.9\r\n\r\n", b"\x00\r\n\r\n"):
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", started.port)
+            writer.write(words)
+            await until_end(reader)
+            writer.close()
+
+    assert log.read_text() == before
+    assert {json.loads(line)["process"] for line in before.splitlines()} == {"proxy"}
+    assert log.stat().st_mode & 0o777 == 0o600
+    control.close()
 
 
 async def test_sigterm_ends_it(start: Start):

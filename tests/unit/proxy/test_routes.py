@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from tidegate.proxy.routes import WITHDRAWN_KEPT, RouteTable
 from tidegate.wire.proxy import Route
@@ -10,7 +11,7 @@ from tidegate.wire.proxy import Route
 
 def route(name: str, secret: str = "s", port: int = 1) -> Route:
     """Return a route."""
-    return Route(name, "127.0.0.1", port, None, secret, "ca")
+    return Route(name, "127.0.0.1", port, None, "header", "ca", secret)
 
 
 async def test_a_new_table_withdraws_what_is_not_in_it():
@@ -74,18 +75,19 @@ async def test_another_secret_is_told():
     assert changed == []
 
     table.put(route("a", "two"))
+    table.put(replace(route("a", "two"), dashboard_secret="another"))
 
-    assert changed == ["a"]
+    assert changed == ["a", "a"]
 
 
-async def test_the_secrets_of_withdrawn_routes_are_kept_for_a_while():
+async def test_the_ticket_keys_of_withdrawn_routes_are_kept_for_a_while():
     """... so that former viewers are told; the memory is bounded, and a route that comes back is a route."""
     table = RouteTable()
     for number in range(WITHDRAWN_KEPT + 1):
         table.put(route(str(number)))
         table.delete(str(number))
 
-    assert table.withdrawn_secret("0") is None
-    assert table.withdrawn_secret("1") == "s"
+    assert table.withdrawn_key("0") is None
+    assert table.withdrawn_key("1") == "s"
     table.put(route("1"))
-    assert table.withdrawn_secret("1") is None
+    assert table.withdrawn_key("1") is None

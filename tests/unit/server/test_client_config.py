@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tidegate.server import preflight
 from tidegate.server.client_config import HEADER, ClientConfig, Connection
 
 ALICE = Connection("http://127.0.0.1:8000", "alice", "tdg_secret")
+OTHER = Connection("http://127.0.0.1:9000", "alice", "tdg_other")
 
 
 @pytest.fixture
@@ -19,8 +22,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def config_of(home: Path, **environ: str) -> ClientConfig:
-    return ClientConfig(home / "data", {"HOME": str(home), "DASK_ROOT_CONFIG": str(home / "etc"), **environ})
+def config_of(home: Path, data: str = "data", **environ: str) -> ClientConfig:
+    return ClientConfig(home / data, {"HOME": str(home), "DASK_ROOT_CONFIG": str(home / "etc"), **environ})
 
 
 def content(path: Path) -> dict[str, Any]:
@@ -37,6 +40,17 @@ def test_both_clients_find_the_gateway_and_nobody_else_can_read_it(home: Path) -
     assert content(path)["gateway"]["auth"]["kwargs"] == {"username": "alice", "password": "tdg_secret"}
     assert path.stat().st_mode & 0o777 == 0o600
     assert str(path) in notes[0]
+
+
+def test_both_clients_are_told_where_the_schedulers_are(home: Path) -> None:
+    """Where HTTP has a proxy before the gateway, and nothing is said where it has none."""
+    config_of(home).leave(Connection("https://hub/services/dask", "alice", "tdg_secret", None, "gateway:8000"))
+    told = content(home / ".config" / "dask" / "tidegate.yaml")
+    config_of(home).leave(ALICE)
+    untold = content(home / ".config" / "dask" / "tidegate.yaml")
+
+    assert [told[name]["proxy-address"] for name in ("tidegate", "gateway")] == ["gateway:8000", "gateway:8000"]
+    assert not any("proxy-address" in untold[name] for name in ("tidegate", "gateway"))
 
 
 def test_the_second_start_changes_nothing_and_says_nothing(home: Path) -> None:
@@ -158,3 +172,46 @@ def test_our_file_begins_with_the_mark_by_which_we_know_it(home: Path) -> None:
 def test_the_secret_is_not_in_the_representation() -> None:
     """It would end up in a log."""
     assert "tdg_secret" not in repr(ALICE)
+
+
+def test_a_folder_that_cannot_be_written_is_stepped_around(home: Path) -> None:
+    """The gateway serves all the same, and says where its credential lies."""
+    (home / ".config").write_text("a file where a folder is expected\n")
+    config = config_of(home)
+
+    notes = config.leave(ALICE)
+
+    assert f"cannot write {config.path}" in notes[0]
+    assert f"DASK_CONFIG={home / 'data' / 'dask'}" in notes[0]
+    assert config.token() == "tdg_secret"
+
+
+def test_a_gateway_that_runs_keeps_the_file(home: Path) -> None:
+    """A second one lays its own aside, stays with its own token, and says how it is reached."""
+    first = config_of(home)
+    first.leave(ALICE)
+    (home / "data").mkdir()
+    lock = preflight.lock(home / "data" / "control.lock", "the first gateway runs")
+    second = config_of(home, data="other")
+
+    notes = second.leave(OTHER)
+    again = config_of(home, data="other")
+
+    os.close(lock)
+    assert content(first.path)["tidegate"]["address"] == "http://127.0.0.1:8000"
+    assert (first.token(), again.token()) == ("tdg_secret", "tdg_other")
+    assert f"the gateway with its data in {home / 'data'}, which runs" in notes[0]
+    assert f"DASK_CONFIG={home / 'other' / 'dask'}" in notes[0]
+
+
+def test_a_gateway_that_has_ended_gives_the_file_up(home: Path) -> None:
+    """``Gateway()`` finds the one that runs."""
+    first, second = config_of(home), config_of(home, data="other")
+    first.leave(ALICE)
+    (home / "data").mkdir()
+    os.close(preflight.lock(home / "data" / "control.lock", "the first gateway runs"))
+
+    second.leave(OTHER)
+
+    assert content(first.path)["tidegate"]["address"] == "http://127.0.0.1:9000"
+    assert (first.token(), second.token()) == (None, "tdg_other")

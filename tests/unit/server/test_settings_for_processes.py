@@ -43,6 +43,7 @@ def test_a_proxy_understands_what_it_is_told() -> None:
 
     assert told.public_hosts == ["dask.example.org"]
     assert told.prefix == "/services/x"
+    assert str(told.log_file) == "/data/logs/proxy.log"
 
 
 def test_the_mark_changes_with_the_settings_and_with_nothing_else() -> None:
@@ -51,6 +52,19 @@ def test_the_mark_changes_with_the_settings_and_with_nothing_else() -> None:
 
     assert proxy_settings(Settings(data=Path("/data"), history_days=3))["mark"] == mark
     assert proxy_settings(Settings(data=Path("/data"), prefix="/x"))["mark"] != mark
+
+
+def test_a_renewed_certificate_changes_the_mark(tmp_path: Path) -> None:
+    """The next start replaces the proxies that hold the old one."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_text("old")
+    key.write_text("key")
+    settings = Settings.model_validate({"tls": {"cert": str(cert), "key": str(key)}})
+    mark = proxy_settings(settings)["mark"]
+
+    cert.write_text("new")
+
+    assert proxy_settings(settings)["mark"] != mark
 
 
 def test_urls_can_be_dialled() -> None:

@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tidegate.backends import commands
 from tidegate.backends.base import Launch, Log
-from tidegate.backends.local import environments
-from tidegate.backends.local.folder import WORKER_NAME, ClusterFolder, Status, folders
+from tidegate.backends.local import environments, sockets
+from tidegate.backends.local.folder import LOG_BYTES, NAME, WORKER_NAME, ClusterFolder, Status, folders
 from tidegate.backends.local.keeper import processes
 from tidegate.backends.local.keeper.journal import EXITED, SCHEDULER, Journal
+from tidegate.backends.local.keeper.scratch import ScratchUnsafe
 from tidegate.backends.local.launcher import HOST, Launcher
 from tidegate.backends.local.settings import LocalSettings
 from tidegate.backends.local.talk import NoAnswer, Watches, request
@@ -45,6 +47,21 @@ SWEEP_TIMEOUT = 10.0
 
 TAIL_LINES = 30
 """Lines of the log that go with a failure: a traceback of the usual depth."""
+
+TAIL_BYTES = 16 * 1024
+"""How much they come to at the most: they are kept in memory for as long as their cluster runs."""
+
+LOGS_BYTES = 4 * 1024 * 1024
+"""How much of all logs of a cluster is read at once: it is held in memory, and a person reads it."""
+
+EFFECT_THREADS = 16
+"""How many launches, and how many ends, go on at a time: one that hangs holds its thread for 20 s. As many as control
+makes passes at a time; they mostly wait."""
+
+LOOK_THREADS = 4
+"""How many looks go on at a time: they read files and ``/proc``, so more would not be faster."""
+
+T = TypeVar("T")
 
 KEEPER_KILLED = "its keeper was killed, and it with it"
 
@@ -76,6 +93,10 @@ class LocalBackend:
         self._launcher = Launcher(self._root, self._settings)
         self._watches = Watches()
         self._folders: dict[str, ClusterFolder] = {}
+        # Of our own, and one for each kind: what hangs in a launch must not hold up a stop, a look or anyone else.
+        self._launching = ThreadPoolExecutor(EFFECT_THREADS, "local-launch")
+        self._ending = ThreadPoolExecutor(EFFECT_THREADS, "local-end")
+        self._looking = ThreadPoolExecutor(LOOK_THREADS, "local-look")
 
     async def start(self) -> None:
         """Make the folder of all clusters, and listen to the keepers that are there."""
@@ -85,6 +106,8 @@ class LocalBackend:
     async def close(self) -> None:
         """Stop listening. Clusters go on."""
         await self._watches.close()
+        for executor in (self._launching, self._ending, self._looking):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     # -- what may be asked ---------------------------------------------------------------------------------------------
 
@@ -110,10 +133,16 @@ class LocalBackend:
             return
         if before < launch.attempt:
             await self.stop(launch.cluster)
-            await asyncio.to_thread(self._await_gone, folder)
+            await _run(self._launching, self._await_gone, folder)
             folder.forget_attempt()
         try:
-            await asyncio.to_thread(self._launcher.launch, folder, launch)
+            await _run(self._launching, self._launcher.launch, folder, launch)
+        except ScratchUnsafe as error:
+            raise BackendFailed(
+                f"cannot launch the cluster {launch.cluster}: its scratch folder would be open to others",
+                detail=str(error),
+                permanent=True,
+            ) from error
         except OSError as error:
             raise BackendFailed(
                 f"cannot launch the cluster {launch.cluster}: the gateway's machine refuses ({error.strerror})",
@@ -169,7 +198,7 @@ class LocalBackend:
                 pass
             else:
                 return
-        await asyncio.to_thread(self._end, folder)
+        await _run(self._ending, self._end, folder)
         self._watches.tell(cluster)
 
     async def forget(self, cluster: str) -> None:
@@ -177,7 +206,7 @@ class LocalBackend:
         folder = self._folder(cluster)
         if folder.keeper() is not None:
             raise BackendFailed(f"cannot forget the cluster {cluster}: it still runs")
-        await asyncio.to_thread(self._remove, folder)
+        await _run(self._ending, self._remove, folder)
         self._folders.pop(cluster, None)
 
     # -- looks ---------------------------------------------------------------------------------------------------------
@@ -185,22 +214,24 @@ class LocalBackend:
     async def observe(self, clusters: Collection[str]) -> Mapping[str, Seen]:
         """Read what the keepers wrote, and see which of them live."""
         at = self._clock()
-        seen = await asyncio.to_thread(self._observe, at, [self._folder(name) for name in clusters])
+        seen = await _run(self._looking, self._observe, at, [self._folder(name) for name in clusters])
         self._follow(name for name, look in seen.items() if look.remains)
         return seen
 
+    async def listens(self, cluster: str, ports: Collection[int]) -> bool:
+        """Look who holds the sockets that listen there."""
+        keeper = self._folder(cluster).keeper()
+        if keeper is None:
+            raise BackendFailed(f"cannot tell where the cluster {cluster} listens: it does not run")
+        return await _run(self._looking, sockets.are_held, HOST, ports, _below(keeper))
+
     async def list_clusters(self) -> set[str]:
         """Return the clusters whose secrets lie here, whose keeper lives, or whose mark a process bears."""
-        return await asyncio.to_thread(self._list)
+        return await _run(self._looking, self._list)
 
     async def logs(self, cluster: str, *, lines: int = 200) -> list[Log]:
-        """Return the last lines of each log."""
-        folder = self._folder(cluster)
-
-        def read() -> list[Log]:
-            return [Log(process, folder.log_tail(process, lines)) for process in folder.logged()]
-
-        return await asyncio.to_thread(read)
+        """Return the last lines of each log; when they come to more than ``LOGS_BYTES``, of those written to last."""
+        return await _run(self._looking, self._read_logs, self._folder(cluster), lines)
 
     def changes(self) -> AsyncIterator[str]:
         """Yield what the keepers tell, as they tell it."""
@@ -219,7 +250,8 @@ class LocalBackend:
 
     def _list(self) -> set[str]:
         present = {f.name for f in folders(self._root) if f.secrets.exists() or f.keeper() is not None}
-        return present | (set(processes.marked(self._launcher.mark)) - {""})
+        # Any process of the user's can change its own mark into what is no name.
+        return present | {name for name in processes.marked(self._launcher.mark) if NAME.fullmatch(name)}
 
     def _observe(self, at: float, clusters: Sequence[ClusterFolder]) -> dict[str, Seen]:
         seen: dict[str, Seen] = {}
@@ -234,6 +266,8 @@ class LocalBackend:
         for folder in dead:
             left = bool(marked.get(folder.name)) or bool(self._group_members(folder)) or folder.secrets.exists()
             seen[folder.name] = self._look(at, folder, alive=False, remains=left)
+            if not left:
+                folder.ends.clear()  # Nobody looks at it any more.
         return seen
 
     def _look(self, at: float, folder: ClusterFolder, *, alive: bool, remains: bool) -> Seen:
@@ -252,10 +286,29 @@ class LocalBackend:
     def _process(folder: ClusterFolder, status: Status, *, alive: bool) -> ProcessSeen:
         if status.state != EXITED and alive:
             return ProcessSeen(ProcessState.RUNNING, why=status.why, code=status.code, host=HOST)
-        if status.state != EXITED:
+        # What is written down as ended stays as it is. A night of failures is thousands of logs: not to be read again
+        # at each look.
+        final = status.state == EXITED
+        if not final:
             status = Status(status.process, EXITED, KEEPER_KILLED, "killed")
-        tail = "" if status.expected else folder.log_tail(status.process, TAIL_LINES)
-        return ProcessSeen(ProcessState.EXITED, status.why, status.code, HOST, tail, status.expected)
+        seen = folder.ends.get(status) if final else None
+        if seen is None:
+            tail = "" if status.expected else folder.log_tail(status.process, TAIL_LINES, TAIL_BYTES)
+            seen = ProcessSeen(ProcessState.EXITED, status.why, status.code, HOST, tail, status.expected)
+            if final:
+                folder.ends[status] = seen
+        return seen
+
+    @staticmethod
+    def _read_logs(folder: ClusterFolder, lines: int) -> list[Log]:
+        texts: dict[str, str] = {}
+        room = LOGS_BYTES
+        for process in folder.logged(newest_first=True):
+            if room <= 0:
+                break
+            texts[process] = folder.log_tail(process, lines, min(room, LOG_BYTES))
+            room -= len(texts[process].encode()) + 1  # The last line's end was read too.
+        return [Log(process, texts[process]) for process in folder.logged() if process in texts]
 
     def _group_members(self, folder: ClusterFolder) -> set[int]:
         group = folder.read_launch().get("group")
@@ -303,3 +356,13 @@ class LocalBackend:
         deadline = time.monotonic() + SWEEP_TIMEOUT
         while folder.keeper() is not None and time.monotonic() < deadline:
             time.sleep(0.01)
+
+
+def _below(keeper: int) -> Iterator[int]:
+    """Yield the processes of a cluster: first its scheduler and workers, without a look at the whole machine."""
+    yield from processes.children(keeper)
+    yield from processes.descendants(keeper)
+
+
+async def _run(executor: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(executor, function, *arguments)

@@ -29,13 +29,13 @@ from tidegate.backends.local.keeper import LOCK_FILE, PID_FILE, STATUS_FILE
 from tidegate.backends.local.keeper.journal import SCHEDULER
 from tidegate.backends.local.keeper.processes import identity
 from tidegate.model.errors import Invalid
+from tidegate.model.observation import ProcessSeen
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 WORKER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}-[0-9]{1,12}")
 
-TAIL_BYTES = 512 * 1024
+LOG_BYTES = 512 * 1024
 """How much of the end of a log is read to find its last lines: 200 lines of 2,600 characters."""
-
 
 READ_BYTES = 64 * 1024 * 1024
 """How much of a journal is read at a time; the rest at the next look. An honest one has 200 bytes a line."""
@@ -69,6 +69,8 @@ class ClusterFolder:
         self._reading = threading.Lock()
         self._offset = 0
         self._statuses: dict[str, Status] = {}
+        self.ends: dict[Status, ProcessSeen] = {}
+        """What was seen of processes that have ended, so that their logs are read once."""
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -90,6 +92,7 @@ class ClusterFolder:
         for file in (self.pid_file, self.status_file, self.launch_file):
             file.unlink(missing_ok=True)
         self._offset, self._statuses = 0, {}
+        self.ends.clear()
 
     def remove_secrets(self) -> None:
         """Remove what must not outlast the processes: secrets, and what workers spilled."""
@@ -136,23 +139,31 @@ class ClusterFolder:
                     self._statuses[status.process] = status
             return dict(self._statuses)
 
-    def log_tail(self, process: str, lines: int) -> str:
-        """Return the last lines of the log of ``process``; empty if there is none."""
+    def log_tail(self, process: str, lines: int, limit: int = LOG_BYTES) -> str:
+        """Return the last lines of the log of ``process``, at most ``limit`` bytes; empty if there is none."""
         try:
             # Not through a link: who writes there is not who reads here.
             fd = os.open(self.logs / f"{process}.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
                 size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - TAIL_BYTES))
-                text = file.read().decode(errors="replace")
+                file.seek(max(0, size - limit))
+                text = file.read(limit).decode(errors="replace")
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:]) if lines > 0 else ""
 
-    def logged(self) -> list[str]:
-        """Return which processes have a log: the scheduler first, then the workers in the order of their numbers."""
-        names = {file.stem for file in self.logs.glob("*.log")} - {"keeper"}
-        return sorted(names, key=lambda n: (n != SCHEDULER, [int(p) if p.isdigit() else -1 for p in n.split("-")], n))
+    def logged(self, *, newest_first: bool = False) -> list[str]:
+        """Return which processes have a log: the scheduler first, then the workers in the order of their numbers.
+
+        With ``newest_first`` the workers come in the order in which their logs were last written to.
+        """
+        files = {file.stem: file for file in self.logs.glob("*.log") if file.stem != "keeper"}
+        written = {name: _written_at(file) if newest_first else 0.0 for name, file in files.items()}
+
+        def order(name: str) -> tuple[bool, float, list[int], str]:
+            return name != SCHEDULER, -written[name], [int(p) if p.isdigit() else -1 for p in name.split("-")], name
+
+        return sorted(files, key=order)
 
 
 def folders(root: Path) -> Iterator[ClusterFolder]:
@@ -172,6 +183,13 @@ def write_whole(path: Path, content: bytes) -> None:
     with os.fdopen(fd, "wb") as file:
         file.write(content)
     new.replace(path)
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0  # It was removed meanwhile.
 
 
 def _read_json(path: Path) -> dict[str, Any]:

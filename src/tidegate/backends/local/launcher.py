@@ -22,6 +22,7 @@ from tidegate.backends.local import keeper, machine
 from tidegate.backends.local.folder import ClusterFolder, write_whole
 from tidegate.backends.local.keeper import processes
 from tidegate.backends.local.keeper.journal import SCHEDULER, Journal
+from tidegate.backends.local.keeper.scratch import make_private
 from tidegate.backends.local.settings import LocalSettings
 
 HOST = "127.0.0.1"
@@ -59,9 +60,12 @@ class Launcher:
                 return  # A keeper lives, or one is being started right now.
             if folder.launched or SCHEDULER in folder.statuses():
                 return  # It was started and has ended: its traces say how.
-            folder.create(launch.files)
             settings = self._describe(folder, launch)
+            # Before it is noted, for what is noted is removed with the cluster, and before any secret is laid down.
+            Path(settings["scratch"]).parent.mkdir(parents=True, exist_ok=True)
+            make_private(settings["scratch"])
             folder.write_launch(settings)
+            folder.create(launch.files)
             # The keeper inherits the lock, and with it the promise that there is no other.
             problem = self._run(folder, launch.spec.environment, self._environment(folder, launch), lock.fileno())
             if problem:

@@ -34,7 +34,8 @@ class LocalSettings(BaseModel):
     and cores can be shared; memory cannot, and is not oversubscribed."""
     scratch: FilePath | None = None
     """Folder in which workers spill data that does not fit into memory, on a fast local disk with room. By default it
-    is in the cluster's own folder. What a cluster put there is removed when it ends."""
+    is in the cluster's own folder. Each cluster gets a folder there that only its processes may enter, removed when it
+    ends; where everybody may write, the sticky bit must be set, as it is on ``/tmp``."""
     pass_environment: tuple[str, ...] = ()
     """Names of further variables of the gateway's environment that schedulers and workers get, such as
     ``LD_LIBRARY_PATH``. Any user can read them."""

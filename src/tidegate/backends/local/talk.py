@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+from tidegate.backends.listeners import Listeners
 from tidegate.backends.local.folder import ClusterFolder
 from tidegate.backends.local.keeper import SOCKET
 
@@ -49,33 +50,18 @@ async def _connection(folder: Path) -> AsyncIterator[tuple[asyncio.StreamReader,
         yield reader, writer
 
 
-class Watches:
+class Watches(Listeners):
     """Listens to all keepers at once, and passes on the names of clusters at which something changed."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._listeners: set[asyncio.Queue[str]] = set()
 
     def follow(self, folder: ClusterFolder) -> None:
         """Listen to the keeper of this cluster until it is gone."""
         task = self._tasks.get(folder.name)
         if task is None or task.done():
             self._tasks[folder.name] = asyncio.create_task(self._follow(folder))
-
-    def tell(self, name: str) -> None:
-        """Pass on that something changed at this cluster."""
-        for queue in self._listeners:
-            queue.put_nowait(name)
-
-    async def changes(self) -> AsyncIterator[str]:
-        """Yield names as they come."""
-        queue: asyncio.Queue[str] = asyncio.Queue()
-        self._listeners.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._listeners.discard(queue)
 
     async def close(self) -> None:
         """Stop listening."""

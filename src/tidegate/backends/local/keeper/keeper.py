@@ -17,6 +17,7 @@ import dask
 from .channel import Channel
 from .children import fork_on_main_thread
 from .journal import SCHEDULER, Journal
+from .logs import INTERVAL, EndedLogs, cap_logs
 from .processes import (
     OutOfMemory,
     descendants,
@@ -61,6 +62,8 @@ class Keeper:
         self._out_of_memory = OutOfMemory()
         self._channel = Channel(listener, {os.getuid(), *settings["users"]}, self._handle)
         self._workers: dict[str, KeptWorker] = {}
+        self._names: set[str] = set()
+        self._ended_logs = EndedLogs(os.path.join(settings["folder"], "logs"))
         self._closing: set[asyncio.Task[None]] = set()
         self._unclaimed: set[int] = set()
         self._reaping = False
@@ -76,6 +79,7 @@ class Keeper:
         self._loop.add_signal_handler(signal.SIGTERM, self._end, "its keeper was told to end (SIGTERM)")
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap_later)
         threading.Thread(target=self._wait_for_scheduler, name="scheduler", daemon=True).start()
+        self._look_after()
         self._server = await self._channel.serve()
         await self._ending.wait()
         if self._asked and self._workers:
@@ -103,7 +107,8 @@ class Keeper:
             return
         for name in names:
             # A name is never used again, so what has ended stays ended.
-            if name not in self._workers:
+            if name not in self._names:
+                self._names.add(name)
                 self._workers[name] = KeptWorker(
                     name,
                     scheduler,
@@ -111,8 +116,15 @@ class Keeper:
                     folder=self._settings["folder"],
                     scratch=self._settings["scratch"],
                     journal=self._journal,
+                    out_of_memory=self._out_of_memory,
                 )
-                self._workers[name].start()
+                self._workers[name].start(self._forget_worker)
+
+    def _forget_worker(self, name: str) -> None:
+        # Its nanny holds 90 kB, and there may be thousands in the life of a cluster.
+        if self._workers[name].ended:
+            del self._workers[name]
+            self._ended_logs.add(name)
 
     def _stop_workers(self, names: list[str]) -> None:
         for name in names:
@@ -121,6 +133,12 @@ class Keeper:
                 task = self._loop.create_task(worker.close())
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
+
+    def _look_after(self) -> None:
+        self._out_of_memory.look()
+        # In the loop, not in a thread: other threads must not be in the middle of anything when a worker is forked.
+        cap_logs(os.path.join(self._settings["folder"], "logs"))
+        self._loop.call_later(INTERVAL, self._look_after)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 

@@ -71,6 +71,18 @@ def descendants(root: int) -> set[int]:
     return {pid for pid in found if start_time(pid) is not None}
 
 
+def children(parent: int) -> list[int]:
+    """Return what the first thread of ``parent`` forked or adopted, oldest first, without a look at all processes.
+
+    None on a kernel that was built without this list (CONFIG_PROC_CHILDREN).
+    """
+    try:
+        with open(f"/proc/{parent}/task/{parent}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []
+
+
 def zombie_children(parent: int) -> set[int]:
     """Return the children of ``parent`` that have ended and were not waited for."""
     zombies = set()
@@ -120,22 +132,31 @@ def describe_end(status: int) -> tuple[str, str]:
 
 
 class OutOfMemory:
-    """Tells whether the kernel killed a process because memory ran out: by its count of such kills since boot."""
+    """Tells whether the kernel killed a process because memory ran out: by its count of such kills since boot.
 
-    def __init__(self) -> None:
-        self._count = self._read()
+    The count is the whole machine's. So each kill explains one death, and only one of these seconds: ``look`` must be
+    called at regular times, and a kill that was there at the look before the last one explains nothing any more.
+    """
+
+    def __init__(self, statistics: str = "/proc/vmstat") -> None:
+        self._statistics = statistics
+        self._last = self._explained = self._read()
+
+    def look(self) -> None:
+        """Let go of what happened before the last look: who died of it is known to have died."""
+        self._explained = max(self._explained, self._last)
+        self._last = self._read()
 
     def explain(self, status: int) -> tuple[str, str] | None:
         """Return code and sentence if that is how a process came to end with ``status``, else None."""
-        before, self._count = self._count, self._read()
-        if status != -signal.SIGKILL or self._count == before:
+        if status != -signal.SIGKILL or self._read() <= self._explained:
             return None
+        self._explained += 1
         return "out-of-memory", "the kernel killed its process because memory ran out"
 
-    @staticmethod
-    def _read() -> int:
+    def _read(self) -> int:
         try:
-            with open("/proc/vmstat") as file:
+            with open(self._statistics) as file:
                 return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
         except OSError:
             return 0

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import dask
@@ -17,6 +18,7 @@ from distributed.core import Status
 
 from .journal import Journal
 from .processes import OutOfMemory, describe_end, kill
+from .scratch import make_private
 
 START_TIMEOUT = 60.0
 """Seconds in which a worker must have reached the scheduler. A fork takes 0.1 s; a preload of the user's may install
@@ -59,10 +61,21 @@ class KeptWorker:
         The cluster's folder: the log goes to ``logs/NAME.log``.
     scratch : str
         Where the worker's own folder is made, for spilling; removed when it has ended.
+    journal : Journal
+    out_of_memory : OutOfMemory
+        The keeper's, shared by all: each kill that the kernel counts explains one death.
     """
 
     def __init__(
-        self, name: str, scheduler: str, shape: dict[str, Any], *, folder: str, scratch: str, journal: Journal
+        self,
+        name: str,
+        scheduler: str,
+        shape: dict[str, Any],
+        *,
+        folder: str,
+        scratch: str,
+        journal: Journal,
+        out_of_memory: OutOfMemory,
     ) -> None:
         self.name = name
         self.expected = False
@@ -77,13 +90,14 @@ class KeptWorker:
         self._last_end: tuple[str, str] | None = None
         self._gave_up = ""
         self._over_memory = -1
-        self._out_of_memory = OutOfMemory()
+        self._out_of_memory = out_of_memory
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Note that it runs, and begin."""
+    def start(self, on_gone: Callable[[str], object]) -> None:
+        """Note that it runs, and begin. ``on_gone`` is called with its name when nothing is left of it."""
         self._journal.running(self.name)
         self._task = asyncio.get_running_loop().create_task(self._live())
+        self._task.add_done_callback(lambda _: on_gone(self.name))
 
     async def close(self, grace: float = CLOSE_GRACE) -> None:
         """Take it away: in peace where it can within ``grace`` seconds, else by force."""
@@ -146,7 +160,9 @@ class KeptWorker:
         await asyncio.get_running_loop().run_in_executor(None, remove)
 
     async def _run(self) -> tuple[str, str]:
-        os.makedirs(self._scratch, mode=0o700, exist_ok=True)
+        # The parent too: what cleans /tmp may have removed it while it was empty.
+        make_private(os.path.dirname(self._scratch))
+        make_private(self._scratch)
         nanny = self._nanny = self._make_nanny()
         await nanny
         await nanny.finished()
