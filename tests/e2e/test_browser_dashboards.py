@@ -133,8 +133,8 @@ def test_a_dashboard_without_its_cluster_says_so(
     page = owner.context.new_page()
     with Gateway(gateway.url, auth=TokenAuth(gateway.token)) as user, user.new_cluster() as cluster:
         host = computing.host.replace(computing.name, cluster.name)
-        Dashboard(page).show(f"{gateway.url}/clusters/{cluster.name}/individual-progress")
-        assert page.url == f"{host}/individual-progress"
+        page.goto(f"{gateway.url}/clusters/{cluster.name}/health")
+        assert page.url == f"{host}/health"
     expect(owner.page.get_by_role("listitem").filter(has_text=cluster.name)).to_contain_text("Stopped")
 
     page.reload()

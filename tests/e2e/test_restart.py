@@ -213,6 +213,18 @@ def test_ctrl_c_without_clusters_ends_at_once(make_gateway: MakeGateway) -> None
     eventually_sync(lambda: not gateway.processes(), 10, "nothing is left")
 
 
+def test_ctrl_c_during_the_start_leaves_nothing(make_gateway: MakeGateway) -> None:
+    """Not even a proxy that holds the port."""
+    gateway = make_gateway()
+    gateway.launch()
+    eventually_sync(lambda: gateway.processes("tidegate.proxy"), 30, "the start is under way")
+
+    gateway.send(signal.SIGINT)
+    gateway.wait()
+
+    eventually_sync(lambda: not gateway.processes(), 10, "nothing is left")
+
+
 def test_sigterm_stops_quickly_and_clusters_go_on(make_gateway: MakeGateway) -> None:
     """What a service manager sends must not cost a computation."""
     gateway = make_gateway().start()

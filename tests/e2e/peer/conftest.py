@@ -15,7 +15,7 @@ from tidegate.model.principal import Principal
 from tidegate.store.sql import SqlStore
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True, scope="session")
 def quiet_finalizer() -> Iterator[None]:
     """Take the finalizer of ``Gateway`` away: with today's distributed it raises for every object that was closed.
 
