@@ -21,7 +21,9 @@ from fastapi import FastAPI
 
 from tidegate.api.app import create_app
 from tidegate.api.services import Services
+from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
+from tidegate.authn.flows import Flows
 from tidegate.authn.sessions import Sessions
 from tidegate.authn.tokens import TokenAuthenticator, mint_token
 from tidegate.backends.base import Log
@@ -63,7 +65,7 @@ OPTIONS = OptionSet(
 class Backend:
     """Of a backend, what the API asks itself: whether a request can be met, and logs."""
 
-    def prepare(self, spec: ClusterSpec, hints: Mapping[str, str]) -> ClusterSpec:
+    async def prepare(self, spec: ClusterSpec, owner: str, hints: Mapping[str, str]) -> ClusterSpec:
         """Take every request, and remember the hints in the record."""
         return replace(spec, extra={**spec.extra, "hints": dict(hints)})
 
@@ -168,7 +170,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway_in_process(folder: Path, **settings: Any) -> AsyncIterator[Gateway]:
+async def gateway_in_process(
+    folder: Path, logins: Mapping[str, Authenticator] | None = None, **settings: Any
+) -> AsyncIterator[Gateway]:
     """Start the gateway in this process, and close it in the end."""
     clock = Clock()
     store = SqlStore(folder / "data", clock=clock)
@@ -182,9 +186,10 @@ async def gateway_in_process(folder: Path, **settings: Any) -> AsyncIterator[Gat
             clusters=clusters,
             agents=Agents(records, bus, clock),
             store=store,
-            authenticators=(TokenAuthenticator(store, clock),),
+            logins={"tokens": TokenAuthenticator(store, clock), **(logins or {})},
             sessions=Sessions(secrets.token_bytes(32), clock),
             codes=LoginCodes(clock),
+            flows=Flows(secrets.token_bytes(32), clock),
             clock=clock,
             **settings,
         )

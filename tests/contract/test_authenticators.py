@@ -69,9 +69,9 @@ def presented(header: str) -> Presented:
 async def test_a_right_credential_is_known_in_every_form(subject: Subject) -> None:
     """Schemes are compared without case, and spaces around do not matter."""
     for header in subject.good:
-        principal = await subject.authenticator.authenticate(presented(header))
-        assert principal is not None, header
-        assert principal.name == "alice"
+        accepted = await subject.authenticator.authenticate(presented(header))
+        assert accepted is not None, header
+        assert accepted.principal.name == "alice"
 
 
 async def test_a_nearly_right_credential_is_not(subject: Subject) -> None:

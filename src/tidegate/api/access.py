@@ -13,7 +13,7 @@ are looked up (``model/permissions.py``).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -23,7 +23,7 @@ from starlette.responses import Response
 from tidegate.api.address import address_of
 from tidegate.api.body import JsonRequest
 from tidegate.api.services import services_of
-from tidegate.authn.base import Authenticator, Presented, parse_authorization
+from tidegate.authn.base import Presented, parse_authorization
 from tidegate.model.errors import NotAllowed, NotVisible, Refused
 from tidegate.model.principal import Principal
 
@@ -81,11 +81,10 @@ async def authenticate(request: Request, *, session: bool) -> Principal:
     Refused
         When nobody knows the caller; the words never tell what was wrong.
     """
-    services = services_of(request)
     header = request.headers.get("authorization")
     if header is not None:
         presented = parse_authorization(header)
-        principal = await ask_authenticators(services.authenticators, presented) if presented else None
+        principal = await ask_authenticators(request, presented) if presented else None
     else:
         principal = read_session(request) if session else None
     if principal is None:
@@ -93,20 +92,24 @@ async def authenticate(request: Request, *, session: bool) -> Principal:
     return principal
 
 
-async def ask_authenticators(authenticators: Sequence[Authenticator], presented: Presented) -> Principal | None:
-    """Return whom the first authenticator that knows the caller takes them for, or None."""
-    for authenticator in authenticators:
-        principal = await authenticator.authenticate(presented)
-        if principal is not None:
-            return principal
+async def ask_authenticators(request: Request, presented: Presented) -> Principal | None:
+    """Return whom the first authenticator that knows the caller takes them for, in their role here, or None."""
+    services = services_of(request)
+    for authenticator in services.authenticators:
+        accepted = await authenticator.authenticate(presented)
+        if accepted is not None:
+            request.state.authentication_reply = accepted.reply
+            return services.roster.place(accepted.principal)
     return None
 
 
 def read_session(request: Request) -> Principal | None:
     """Return whose browser session the request bears, or None."""
     address = address_of(request)
-    sessions = services_of(request).sessions
-    return sessions.read(request.cookies.get(sessions.cookie_name(address.scheme, address.prefix)))
+    services = services_of(request)
+    cookie = request.cookies.get(services.sessions.cookie_name(address.scheme, address.prefix))
+    principal = services.sessions.read(cookie)
+    return services.roster.place(principal) if principal else None
 
 
 def is_same_origin(request: Request) -> bool:

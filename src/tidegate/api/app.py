@@ -180,6 +180,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = False
+        request = Request(scope)
 
         async def send_safely(message: Message) -> None:
             nonlocal started
@@ -188,9 +189,11 @@ class Envelope:
                 headers = MutableHeaders(scope=message)
                 for name, value in SAFE_HEADERS.items():
                     headers.setdefault(name, value)
+                # Also beside an error: a caller that demands our proof sees nothing of an answer without it.
+                if reply := getattr(request.state, "authentication_reply", None):
+                    headers["WWW-Authenticate"] = reply
             await send(message)
 
-        request = Request(scope)
         try:
             request.state.address = read_address(request)
         except Invalid as error:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from starlette.requests import HTTPConnection
 
 from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
+from tidegate.authn.flows import Flows
+from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import Sessions
 from tidegate.control.agents import Agents
 from tidegate.control.clusters import Clusters
@@ -31,12 +33,17 @@ class Services:
         What the agents in the schedulers can say and ask.
     store : Store
         For the health check and the tickets of dashboards.
-    authenticators : sequence of Authenticator
-        Asked in this order; the first that knows the caller decides.
+    logins : mapping
+        The authenticators by the names that the configuration gives them; asked in this order, the first that knows the
+        caller decides.
     sessions : Sessions
         Of browsers.
     codes : LoginCodes
         One-time links into the console.
+    flows : Flows
+        Logins by another page that have begun.
+    roster : Roster
+        Groups and administrators that the configuration names.
     clock : callable
         Returns the time in seconds since the epoch.
     proxy_address : str or None
@@ -49,12 +56,19 @@ class Services:
     clusters: Clusters
     agents: Agents
     store: Store
-    authenticators: Sequence[Authenticator]
+    logins: Mapping[str, Authenticator]
     sessions: Sessions
     codes: LoginCodes
+    flows: Flows
+    roster: Roster = field(default_factory=Roster)
     clock: Callable[[], float] = time.time
     proxy_address: str | None = None
     dashboard_host: str | None = "{name}.localhost"
+
+    @property
+    def authenticators(self) -> Collection[Authenticator]:
+        """The authenticators, in the order in which they are asked."""
+        return self.logins.values()
 
 
 def services_of(request: HTTPConnection) -> Services:

@@ -1,14 +1,20 @@
-"""The protocol of an authenticator, read first.
+"""The protocols of authenticators, read first.
 
-An authenticator turns the ``Authorization`` header of a request into a ``Principal``, or says that it does not know.
+Every authenticator turns the ``Authorization`` header of a request into a ``Principal``, or says that it does not know.
 It never tells *what* was wrong (the caller answers every failure in the same words), compares secrets in constant time,
 and keeps no secret in memory longer than the call.
+
+Some can also log a person in: by a name and a password in a form of ours (``PasswordLogin``), or by sending the browser
+to a page of theirs, from which it comes back (``BrowserLogin``). The console offers what an authenticator can do.
+
+Which groups and which administrators the *configuration* names is not theirs to know: see ``roster.py``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from tidegate.model.principal import Principal
 
@@ -40,11 +46,90 @@ def parse_authorization(header: str | None) -> Presented | None:
     return Presented(scheme.lower(), value.strip())
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A credential that was found right.
+
+    Parameters
+    ----------
+    principal : Principal
+        Whose it is.
+    reply : str or None
+        What the answer to the request must carry in ``WWW-Authenticate``, whether it succeeds or not: the proof by
+        which the caller knows *us* (mutual authentication, RFC 4559).
+    """
+
+    principal: Principal
+    reply: str | None = field(default=None, repr=False)
+
+
 class Authenticator(Protocol):
-    """One way to prove who one is."""
+    """One way to prove who one is.
+
+    A class declares its settings as ``Settings``, a pydantic model, and is made from the data folder and these
+    settings: ``Kind(data, settings=...)``.
+    """
 
     scheme: str
     """The scheme that ``WWW-Authenticate`` names, such as ``Basic``."""
 
-    async def authenticate(self, presented: Presented) -> Principal | None:
-        """Return who presents this, or None when it is not theirs to judge or not right."""
+    async def start(self) -> None:
+        """Get ready; raise a ``TidegateError`` that says what to do when it cannot work."""
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
+
+    async def authenticate(self, presented: Presented) -> Accepted | None:
+        """Return who presents this, or None when it is not theirs to judge or not right.
+
+        Raises
+        ------
+        Busy
+            When whoever has to be asked does not answer: nobody may take that for a wrong credential.
+        NotAllowed
+            When it is right and known, but not for this gateway; the words say what to do.
+        """
+
+
+@runtime_checkable
+class PasswordLogin(Protocol):
+    """Knows people by a name and a password."""
+
+    async def check_password(self, username: str, password: str) -> Principal | None:
+        """Return who that is, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A login by another page that has begun.
+
+    Parameters
+    ----------
+    url : str
+        Where the browser is sent.
+    secret : str
+        What ``complete`` needs besides what the browser brings back; kept in a sealed cookie of that browser.
+    """
+
+    url: str
+    secret: str = field(repr=False)
+
+
+@runtime_checkable
+class BrowserLogin(Protocol):
+    """Knows people by a page of theirs, to which their browser is sent (OAuth, OpenID Connect)."""
+
+    label: str
+    """Who is behind it, as the login page says: "Log in with <label>"."""
+
+    async def begin(self, redirect_uri: str) -> Begun:
+        """Return where to send a browser that is to come back to ``redirect_uri``."""
+
+    async def complete(self, redirect_uri: str, secret: str, query: Mapping[str, str]) -> Principal:
+        """Return who came back.
+
+        Raises
+        ------
+        LoginFailed
+            With a sentence for the person.
+        """

@@ -22,7 +22,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from tidegate.authn.base import Presented
+from tidegate.authn.base import Accepted, Presented
 from tidegate.model.principal import Principal, Token
 
 SECRET_PREFIX = "tdg_"  # noqa: S105 - what scanners for leaked secrets look for, not a secret
@@ -66,7 +66,13 @@ class TokenAuthenticator:
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[Token, float]] = OrderedDict()
 
-    async def authenticate(self, presented: Presented) -> Principal | None:
+    async def start(self) -> None:
+        """Nothing is to be made ready."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def authenticate(self, presented: Presented) -> Accepted | None:
         """Return whose token is presented, or None."""
         if presented.scheme == "bearer":
             username, secret = None, presented.value.encode("utf-8", "replace")
@@ -77,7 +83,7 @@ class TokenAuthenticator:
         token = await self._find(secret)
         if token is None or (username is not None and not _is_name_of(token.principal, username)):
             return None
-        return token.principal
+        return Accepted(token.principal)
 
     async def _find(self, secret: bytes) -> Token | None:
         text = secret.decode("ascii", "replace")

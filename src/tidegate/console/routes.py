@@ -28,6 +28,8 @@ class Console:
             _route("GET", "/clusters/{name}/{where:path}", page, dashboards.open_dashboard),
             _route("GET", "/login", anyone, session.show_login),
             _route("POST", "/login", form, session.log_in),
+            _route("GET", "/login/{method}", anyone, session.begin_login),
+            _route("GET", "/login/{method}/return", anyone, session.complete_login),
             _route("POST", "/logout", form, session.log_out),
             _route("GET", "/console/live", user, pages.follow_home),
             _route("GET", "/console/clusters/{name}/live", user, pages.follow_cluster),

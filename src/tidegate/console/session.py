@@ -1,8 +1,8 @@
 """Logging in and out of the console.
 
-Whoever logs in proves who they are by what the authenticators accept as a token, or by a one-time code from the
-terminal; from then on the browser bears a session cookie. Where it was going is remembered in ``next``, which may name
-a path of ours and nothing else.
+Whoever logs in proves who they are by a token, by a one-time code from the terminal, or by what else the authenticators
+offer: a name and a password, or another page that sends the browser back. From then on the browser bears a session
+cookie. Where it was going is remembered in ``next``, which may name a path of ours and nothing else.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from starlette.responses import RedirectResponse, Response
 from tidegate.api.access import ask_authenticators
 from tidegate.api.address import address_of
 from tidegate.api.services import services_of
-from tidegate.authn.base import Presented
+from tidegate.authn.base import BrowserLogin, PasswordLogin, Presented
+from tidegate.authn.flows import COOKIE as FLOW_COOKIE
+from tidegate.authn.flows import FLOW_SECONDS, Flow
 from tidegate.authn.sessions import SESSION_SECONDS
 from tidegate.console.render import page
+from tidegate.model.errors import LoginFailed, NotVisible
 from tidegate.model.principal import Principal
 
 _OWN_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
@@ -42,24 +45,66 @@ async def show_login(request: Request) -> Response:
     after = safe_next(request.query_params.get("next"))
     code = request.query_params.get("code")
     if code is None:
-        return page(request, "login.html", after=after, error=None)
+        return _login_page(request, after)
     principal = services_of(request).codes.redeem(code)
     if principal is not None:
         return _log_in(request, principal, after)
-    words = "This link was used already or has expired. Paste your token instead, or ask the terminal for a new link."
-    return page(request, "login.html", status=401, after=after, error=words)
+    words = "This link was used already or has expired. Log in another way, or ask the terminal for a new link."
+    return _login_page(request, after, words)
 
 
 async def log_in(request: Request) -> Response:
-    """Log in by the token that the form brings."""
+    """Log in by what the form brings: a token, or a name and a password."""
     form = await request.form()
     after = safe_next(str(form.get("next", "")))
-    presented = Presented("bearer", str(form.get("token", "")).strip())
-    principal = await ask_authenticators(services_of(request).authenticators, presented)
-    if principal is not None:
-        return _log_in(request, principal, after)
-    words = "The gateway does not know this token."
-    return page(request, "login.html", status=401, after=after, error=words)
+    if "token" in form:
+        presented = Presented("bearer", str(form["token"]).strip())
+        principal = await ask_authenticators(request, presented)
+        words = "The gateway does not know this token."
+    else:
+        principal = await _check_password(request, str(form.get("username", "")), str(form.get("password", "")))
+        words = "The gateway does not know this name with this password."
+    return _login_page(request, after, words) if principal is None else _log_in(request, principal, after)
+
+
+async def begin_login(request: Request, method: str) -> Response:
+    """Send the browser to the page by which the authenticator ``method`` knows people."""
+    services = services_of(request)
+    login = services.logins.get(method)
+    if not isinstance(login, BrowserLogin):
+        raise NotVisible("There is nothing here")
+    address = address_of(request)
+    begun = await login.begin(_return_url(request, method))
+    flow = Flow(method, begun.secret, safe_next(request.query_params.get("next")))
+    response = RedirectResponse(begun.url, 302)
+    response.set_cookie(
+        FLOW_COOKIE,
+        services.flows.seal(flow),
+        max_age=FLOW_SECONDS,
+        path=f"{address.prefix}/login/{method}",
+        secure=address.scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
+    return response
+
+
+async def complete_login(request: Request, method: str) -> Response:
+    """Take the browser back from there."""
+    services = services_of(request)
+    login = services.logins.get(method)
+    if not isinstance(login, BrowserLogin):
+        raise NotVisible("There is nothing here")
+    flow = services.flows.open(request.cookies.get(FLOW_COOKIE))
+    if flow is None or flow.method != method:
+        return _login_page(request, "/", "This login took too long, or began in another browser: begin again.")
+    try:
+        principal = await login.complete(_return_url(request, method), flow.secret, dict(request.query_params))
+    except LoginFailed as error:
+        return _login_page(request, flow.after, error.message)
+    response = _log_in(request, services.roster.place(principal), flow.after)
+    response.delete_cookie(FLOW_COOKIE, path=f"{address_of(request).prefix}/login/{method}")
+    return response
 
 
 async def log_out(request: Request) -> Response:
@@ -71,6 +116,34 @@ async def log_out(request: Request) -> Response:
         name, path=address.prefix or "/", secure=address.scheme == "https", httponly=True, samesite="lax"
     )
     return response
+
+
+async def _check_password(request: Request, username: str, password: str) -> Principal | None:
+    services = services_of(request)
+    for login in services.authenticators:
+        if isinstance(login, PasswordLogin):
+            principal = await login.check_password(username, password)
+            if principal is not None:
+                return services.roster.place(principal)
+    return None
+
+
+def _return_url(request: Request, method: str) -> str:
+    address = address_of(request)
+    return f"{address.origin}{address.prefix}/login/{method}/return"
+
+
+def _login_page(request: Request, after: str, error: str | None = None) -> Response:
+    logins = services_of(request).logins
+    return page(
+        request,
+        "login.html",
+        status=200 if error is None else 401,
+        after=after,
+        error=error,
+        passwords=any(isinstance(login, PasswordLogin) for login in logins.values()),
+        elsewhere=[(name, login.label) for name, login in logins.items() if isinstance(login, BrowserLogin)],
+    )
 
 
 def _log_in(request: Request, principal: Principal, after: str) -> Response:

@@ -49,6 +49,13 @@ class Refused(TidegateError):
         super().__init__(message, detail=detail)
 
 
+class LoginFailed(TidegateError):
+    """A login by another page came to nothing; the sentence is for the person who tried."""
+
+    status = 401
+    code = "login-failed"
+
+
 class NotVisible(TidegateError):
     """The thing is absent, or it is not the caller's: the answer is the same to the byte."""
 

@@ -16,7 +16,10 @@ from fastapi import FastAPI
 
 from tidegate.api.app import create_app
 from tidegate.api.services import Services
+from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
+from tidegate.authn.flows import Flows
+from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import Sessions
 from tidegate.authn.tokens import TokenAuthenticator
 from tidegate.config.load import Loaded
@@ -32,6 +35,7 @@ from tidegate.control.reconciler import Reconciler
 from tidegate.control.records import Records
 from tidegate.control.routing import Routing
 from tidegate.control.sweep import Sweep, SweepSettings
+from tidegate.server.authenticators import make_authenticators
 from tidegate.server.backend import make_backend
 from tidegate.server.proxies import dashboard_host
 from tidegate.server.urls import local_url
@@ -99,14 +103,23 @@ async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
         limits = Limits(settings.limits.max_workers, settings.timeouts.start)
         clusters = Clusters(records, backends, settings.backend.name, bus, clock, options, limits)
 
+        logins: dict[str, Authenticator] = {"tokens": TokenAuthenticator(store), **make_authenticators(loaded)}
+        for authenticator in logins.values():
+            await authenticator.start()
+            stack.push_async_callback(authenticator.close)
+
         codes = LoginCodes()
+        key = (settings.data / KEY_FILE).read_bytes()
+        people = settings.authentication
         services = Services(
             clusters=clusters,
             agents=Agents(records, bus, clock),
             store=store,
-            authenticators=[TokenAuthenticator(store)],
-            sessions=Sessions((settings.data / KEY_FILE).read_bytes()),
+            logins=logins,
+            sessions=Sessions(key),
             codes=codes,
+            flows=Flows(key),
+            roster=Roster(people.admins, people.admin_groups, people.groups),
             proxy_address=settings.proxy_address,
             dashboard_host=dashboard_host(settings),
         )

@@ -21,6 +21,7 @@ from tidegate.config.load import Loaded
 from tidegate.config.schema import Address
 from tidegate.server import preflight
 from tidegate.server.announce import announce, going_on
+from tidegate.server.authenticators import make_authenticators
 from tidegate.server.backend import check_backend
 from tidegate.server.channel import Closed
 from tidegate.server.children import Say
@@ -51,6 +52,7 @@ def serve(loaded: Loaded, say: Say) -> None:
     preflight.check_address(settings)
     preflight.check_certificate(settings)
     check_backend(loaded)
+    make_authenticators(loaded)
     preflight.prepare_data(settings.data)
     lock = preflight.lock(
         settings.data / "serve.lock",

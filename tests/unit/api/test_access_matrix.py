@@ -81,6 +81,9 @@ MATRIX = {
     ("GET", "/clusters/{name}/{where:path}"): login(owner=302),
     ("GET", "/login"): same(200),
     ("POST", "/login"): same(401),
+    # Here nobody logs in by another page.
+    ("GET", "/login/{method}"): same(404),
+    ("GET", "/login/{method}/return"): same(404),
     ("POST", "/logout"): same(303),
     ("GET", "/console/live"): Row(303, 303, 200, 200),
     ("GET", "/console/clusters/{name}/live"): login(),

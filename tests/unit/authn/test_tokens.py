@@ -10,7 +10,7 @@ import pytest
 
 from tests.in_process import Clock
 from tidegate.authn import tokens
-from tidegate.authn.base import Presented
+from tidegate.authn.base import Accepted, Presented
 from tidegate.authn.tokens import CACHE_SECONDS, SECRET, TokenAuthenticator, mint_token
 from tidegate.model.principal import Principal, Token
 from tidegate.store.sql import SqlStore
@@ -74,7 +74,7 @@ async def test_the_principal_comes_back_with_its_groups(store: CountingStore, cl
     token, secret = await mint_token(store, ALICE, "laptop", now=1.0)
 
     assert token.label == "laptop"
-    assert await TokenAuthenticator(store, clock).authenticate(bearer(secret)) == ALICE
+    assert await TokenAuthenticator(store, clock).authenticate(bearer(secret)) == Accepted(ALICE)
 
 
 async def test_a_revoked_token_is_refused_within_five_seconds(store: CountingStore, clock: Clock) -> None:
@@ -123,7 +123,7 @@ async def test_wrong_secrets_are_neither_remembered_nor_looked_up_in_vain(store:
     assert await authenticator.authenticate(bearer(secret)) is None
     await store.add_token(Token("id", ALICE, "late", 1.0), secret)
 
-    assert await authenticator.authenticate(bearer(secret)) == ALICE
+    assert await authenticator.authenticate(bearer(secret)) == Accepted(ALICE)
 
 
 async def test_the_cache_is_bounded(store: CountingStore, clock: Clock) -> None:
@@ -158,10 +158,10 @@ async def test_basic_takes_the_owners_name_in_either_encoding(
     """Clients do not agree on how a name becomes bytes."""
     _, secret = await mint_token(store, Principal(name), "laptop", now=1.0)
 
-    principal = await TokenAuthenticator(store, clock).authenticate(basic(sent, secret))
+    accepted = await TokenAuthenticator(store, clock).authenticate(basic(sent, secret))
 
-    assert principal is not None
-    assert principal.name == name
+    assert accepted is not None
+    assert accepted.principal.name == name
 
 
 @pytest.mark.parametrize("user", [b"", b"mallory", b"Alice", b"alice ", b"\xff\xfe"])

@@ -1,0 +1,69 @@
+"""A login that goes by another page: what the browser has to bring back, sealed in a cookie.
+
+Between the two steps nothing is kept here, so either may be served by any control process, also after a restart. The
+cookie ties the return to the browser that began: a link that somebody else began opens nothing (login CSRF).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+from cryptography.fernet import Fernet, InvalidToken
+
+FLOW_SECONDS = 600
+"""Ten minutes to type a password, and a second factor, at the other page."""
+
+COOKIE = "tidegate-login"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A login that has begun.
+
+    Parameters
+    ----------
+    method : str
+        Which authenticator.
+    secret : str
+        What it needs to complete it.
+    after : str
+        The path to go on to.
+    """
+
+    method: str
+    secret: str = field(repr=False)
+    after: str
+
+
+class Flows:
+    """Seals and opens them.
+
+    Parameters
+    ----------
+    key : bytes
+        A secret that all control processes of this gateway share, at least 32 bytes.
+    clock : callable
+        Returns the time in seconds since the epoch.
+    """
+
+    def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
+        digest = hashlib.sha256(b"tidegate login flow" + key).digest()
+        self._fernet = Fernet(base64.urlsafe_b64encode(digest))
+        self._clock = clock
+
+    def seal(self, flow: Flow) -> str:
+        """Return the cookie's value."""
+        return self._fernet.encrypt_at_time(json.dumps(asdict(flow)).encode(), int(self._clock())).decode()
+
+    def open(self, value: str | None) -> Flow | None:
+        """Return the login that this browser began, or None when it is forged, too old or none."""
+        try:
+            text = self._fernet.decrypt_at_time((value or "").encode(), FLOW_SECONDS, int(self._clock()))
+        except (InvalidToken, UnicodeEncodeError):
+            return None
+        return Flow(**json.loads(text))
