@@ -12,18 +12,24 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from tidegate.api.app import create_app
 from tidegate.config.explain import reference
 from tidegate.model import errors, reasons
-from tidegate.server.backend import GROUP
+from tidegate.server import authenticators, backend
 
 FOLDER = Path(__file__).parent / "reference"
 
 
 def settings_page() -> str:
-    """Return the page of all settings, those of the backends of this distribution among them."""
-    kinds = {point.name: point.load() for point in entry_points(group=GROUP) if point.value.startswith("tidegate.")}
-    return reference({name: kind.Settings for name, kind in sorted(kinds.items()) if hasattr(kind, "Settings")})
+    """Return the page of all settings, those of this distribution's backends and authenticators among them."""
+    return reference(_adapters(backend.GROUP), _adapters(authenticators.GROUP))
+
+
+def _adapters(group: str) -> dict[str, type[BaseModel]]:
+    kinds = {point.name: point.load() for point in entry_points(group=group) if point.value.startswith("tidegate.")}
+    return {name: kind.Settings for name, kind in sorted(kinds.items()) if hasattr(kind, "Settings")}
 
 
 def errors_page() -> str:

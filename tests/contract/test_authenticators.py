@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tidegate.authn.base import Authenticator, Presented, parse_authorization
+from tidegate.authn.passwords import PasswordAuthenticator
 from tidegate.authn.tokens import TokenAuthenticator, mint_token
+from tidegate.authn.users import User, UserFile, hash_password
 from tidegate.model.principal import Principal
 from tidegate.store.sql import SqlStore
 
-KINDS = ["tokens"]
+KINDS = ["tokens", "passwords"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,13 @@ class Subject:
     nearly: tuple[str, ...]
 
 
+CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+"""Hashes that can be checked hundreds of times in a test."""
+
+NOBODY = ("Basic ====", "Basic YWxpY2U=", "Digest username=alice")
+"""Credentials that are nobody's anywhere."""
+
+
 def basic(user: str, secret: str) -> str:
     """Return a Basic header."""
     return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
@@ -36,7 +47,17 @@ def basic(user: str, secret: str) -> str:
 @pytest.fixture(params=KINDS)
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """Each authenticator, with a credential of alice."""
-    store = SqlStore(tmp_path / "data")
+    make = {"tokens": tokens, "passwords": passwords}[request.param]
+    async with make(tmp_path / "data") as made:
+        await made.authenticator.start()
+        yield made
+        await made.authenticator.close()
+
+
+@asynccontextmanager
+async def tokens(data: Path) -> AsyncIterator[Subject]:
+    """Personal tokens."""
+    store = SqlStore(data)
     await store.start()
     _, secret = await mint_token(store, Principal("alice"), "test", now=1.0)
     _, another = await mint_token(store, Principal("mallory"), "test", now=1.0)
@@ -51,12 +72,33 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         basic("mallory", secret),
         basic("alice", ""),
         "Basic " + secret,
-        "Basic ====",
-        "Basic YWxpY2U=",
-        "Digest username=alice",
+        *NOBODY,
     )
     yield Subject(TokenAuthenticator(store), good, nearly)
     await store.close()
+
+
+@asynccontextmanager
+async def passwords(data: Path) -> AsyncIterator[Subject]:
+    """A file of users."""
+    with UserFile(data / "users").changing() as users:
+        for name, password in {"alice": "grüne Wüste", "mallory": "trockenes Meer"}.items():
+            users[name] = User(name, hash_password(password, CHEAP))
+    latin = "Basic " + base64.b64encode("alice:grüne Wüste".encode("latin-1")).decode()
+    good = (basic("alice", "grüne Wüste"), latin, basic("alice", "grüne Wüste").replace("Basic", "bASIC  "))
+    nearly = (
+        basic("alice", "grüne Wüst"),
+        basic("alice", "Grüne Wüste"),
+        basic("alice", "trockenes Meer"),
+        basic("mallory", "grüne Wüste"),
+        basic("Alice", "grüne Wüste"),
+        basic("alice", ""),
+        basic("", "grüne Wüste"),
+        basic("alice", "x" * 2000),
+        basic("alice", "grüne Wüste").replace("Basic", "Bearer"),
+        *NOBODY,
+    )
+    yield Subject(PasswordAuthenticator(data, hasher=CHEAP), good, nearly)
 
 
 def presented(header: str) -> Presented:

@@ -24,11 +24,13 @@ ConfigFile = Annotated[
 def check(config: ConfigFile = None) -> None:
     """Check a configuration as a start would: every mistake, with its line."""
     from tidegate.config.offer import describe
+    from tidegate.server.authenticators import make_authenticators
     from tidegate.server.backend import check_backend
 
-    loaded = _load(config)
+    loaded = read_config(config)
     with sentences():
         options = check_backend(loaded)
+        make_authenticators(loaded)
     typer.echo(f"{config or 'The defaults'}: no mistakes found. Users may choose:")
     for line in describe(options):
         typer.echo(f"  {line}")
@@ -39,14 +41,15 @@ def explain(config: ConfigFile = None) -> None:
     """Print every setting with its value, where that came from, unit, default and meaning, as a usable file."""
     from tidegate.config.explain import explain as text_of
 
-    typer.echo(text_of(_load(config)), nl=False)
+    typer.echo(text_of(read_config(config)), nl=False)
 
 
-def _load(config: Path | None) -> Loaded:
+def read_config(config: Path | None, data: Path | None = None) -> Loaded:
+    """Read the configuration, with the data folder of the command line; on a mistake say it and end."""
     from tidegate.config.load import load
 
     with sentences():
-        return load(config)
+        return load(config, {"data": ("--data", data)})
 
 
 @contextmanager

@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": ("tidegate.cli.serve", "serve"),
     "clusters": ("tidegate.cli.clusters", "app"),
     "tour": ("tidegate.cli.tour", "tour"),
+    "users": ("tidegate.cli.users", "app"),
     "config": ("tidegate.cli.config", "app"),
     "version": ("tidegate.cli.version", "version"),
 }

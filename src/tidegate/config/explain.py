@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tidegate.config.load import Loaded, Location, dotted
-from tidegate.config.schema import Settings, Unit, default_data
+from tidegate.config.schema import Settings, default_data
+from tidegate.settings import Unit
 
 WIDTH = 100
 """Columns of the comments: fits beside line numbers in a terminal of 120."""
@@ -70,8 +71,11 @@ def explain(loaded: Loaded) -> str:
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
-def reference(backends: Mapping[str, type[BaseModel]]) -> str:
-    """Return the reference page of all settings, as Markdown; ``backends`` has the settings of each by its name."""
+def reference(backends: Mapping[str, type[BaseModel]], logins: Mapping[str, type[BaseModel]]) -> str:
+    """Return the reference page of all settings, as Markdown.
+
+    ``backends`` and ``logins`` have the settings of each backend and authenticator by its name.
+    """
     parts = [_INTRODUCTION]
     for entry in entries():
         parts += _describe(entry)
@@ -79,6 +83,12 @@ def reference(backends: Mapping[str, type[BaseModel]]) -> str:
             for name, section in backends.items():
                 parts.append(f"### `backend.*` where `backend.name` is `{name}`\n")
                 for own in entries(section, ("backend",)):
+                    parts += _describe(own, level=4)
+        if entry.location == ("authentication", "logins"):
+            for name, section in logins.items():
+                at = (*entry.location, name)
+                parts.append(f"### `{dotted(at)}`\n\n{' '.join((section.__doc__ or '').split())}\n")
+                for own in entries(section, at):
                     parts += _describe(own, level=4)
     return "\n".join(parts)
 

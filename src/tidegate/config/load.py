@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -46,12 +46,15 @@ class Loaded:
         The line of the file at which each setting stands.
     given : mapping
         For a setting of the command line, the name of its argument.
+    folder : Path
+        What relative paths in the file are relative to.
     """
 
     settings: Settings
     file: Path | None = None
     lines: Mapping[Location, int] = field(default_factory=dict)
     given: Mapping[Location, str] = field(default_factory=dict)
+    folder: Path = field(default_factory=Path.cwd)
 
     def origin(self, location: Location) -> str:
         """Return where the value of a setting came from: an argument, ``file:line``, or ``default``."""
@@ -100,15 +103,12 @@ def load(file: Path | None = None, arguments: Mapping[str, tuple[str, Any]] | No
             # A path on the command line is relative to where the command runs, not to the file.
             data[name] = Path.cwd() / value if isinstance(value, Path) else value
             given[(name,)] = argument
-    context = {"folder": file.resolve().parent if file else Path.cwd()}
-    places = Loaded(Settings.model_construct(), file, lines, given)
-    settings = check(places, Settings, data, context=context)
-    return Loaded(settings, file, lines, given)
+    folder = file.resolve().parent if file else Path.cwd()
+    places = Loaded(Settings.model_construct(), file, lines, given, folder)
+    return replace(places, settings=check(places, Settings, data))
 
 
-def check(
-    places: Loaded, section: type[Model], data: Mapping[str, Any], at: Location = (), *, context: object = None
-) -> Model:
+def check(places: Loaded, section: type[Model], data: Mapping[str, Any], at: Location = ()) -> Model:
     """Return ``data`` as the section that it is to be, which stands at the location ``at`` of the file.
 
     Raises
@@ -117,7 +117,7 @@ def check(
         With one sentence for each mistake.
     """
     try:
-        return section.model_validate(data, context=context)
+        return section.model_validate(data, context={"folder": places.folder})
     except ValidationError as error:
         errors = sorted(error.errors(), key=lambda e: places.line((*at, *e["loc"])))
         raise BadConfig([_sentence(places, section, at, e) for e in errors]) from None

@@ -17,29 +17,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tidegate.model.options import Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """The unit in which a number is given; shown beside the setting, not checked."""
-
-    name: str
-
-
-class Section(BaseModel):
-    """A group of settings. Unknown keys are refused; null means the default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_default(cls, data: Any) -> Any:
-        # A section of a mapping, such as an option that is named and no more, may be null itself.
-        given = {} if data is None else data
-        return {k: v for k, v in given.items() if v is not None} if isinstance(given, dict) else given
+from tidegate.settings import FilePath, Section, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +63,6 @@ def default_data() -> Path:
     return Path(base).expanduser() / "tidegate"
 
 
-def _resolve(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder") or Path.cwd()
-    return Path(os.path.abspath(folder / path.expanduser()))
-
-
 def _check_address(text: str) -> str:
     Address.parse(text)
     return text
@@ -109,9 +85,6 @@ def _check_host_pattern(text: str) -> str:
     if not re.fullmatch(r"\{name\}(\.[a-z0-9-]+)+", text):
         raise ValueError("write '{name}.' and a domain, such as {name}.dask.example.org")
     return text
-
-
-FilePath = Annotated[Path, AfterValidator(_resolve)]
 
 
 class Tls(Section):
@@ -164,6 +137,25 @@ class BackendChoice(BaseModel):
     def settings(self) -> dict[str, Any]:
         """What is set beside the name: for the backend itself to check."""
         return dict(self.model_extra or {})
+
+
+def _check_logins(value: Any) -> Any:
+    # A login whose settings are all at their defaults is named and no more.
+    return {name: {} if given is None else given for name, given in value.items()} if isinstance(value, dict) else value
+
+
+class Authentication(Section):
+    """How people prove who they are. Personal tokens always count; everything else is named here."""
+
+    logins: Annotated[dict[str, dict[str, Any]], BeforeValidator(_check_logins)] = Field(default_factory=dict)
+    """The authenticators, by their entry points in the group ``tidegate.authenticators``, each with its own settings.
+    They are asked in this order, and the first that knows the caller decides."""
+    admins: tuple[str, ...] = ()
+    """Users who administer the gateway."""
+    admin_groups: tuple[str, ...] = ()
+    """Groups whose members administer the gateway."""
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Groups that are made here, to each its members, besides those that an authenticator vouches for."""
 
 
 def _check_scalar(value: Any) -> Any:
@@ -245,9 +237,11 @@ class Settings(Section):
     """Certificate of the public port."""
     dashboards: Dashboards = Dashboards()
     """How browsers reach the dashboards of the clusters."""
+    authentication: Authentication = Authentication()
+    """How people prove who they are."""
     backend: BackendChoice = BackendChoice()
     """Where clusters run."""
-    options: dict[str, OptionSettings] = {}
+    options: dict[str, OptionSettings] = Field(default_factory=dict)
     """What users may choose, by name, in the order of the form. Empty: what the backend offers by itself."""
     limits: Limits = Limits()
     """What one cluster may have at most."""

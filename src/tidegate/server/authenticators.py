@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 
 from tidegate.authn.base import Authenticator
 from tidegate.config.load import BadConfig, Loaded, check, did_you_mean
-from tidegate.config.schema import Section
+from tidegate.settings import Section
 
 GROUP = "tidegate.authenticators"
 
@@ -19,16 +19,23 @@ def make_authenticators(loaded: Loaded) -> dict[str, Authenticator]:
     BadConfig
         When there is none of a name, or its settings break their rules.
     """
+    return {name: make_authenticator(loaded, name) for name in loaded.settings.authentication.logins}
+
+
+def make_authenticator(loaded: Loaded, name: str) -> Authenticator:
+    """Return the authenticator of that name, with its settings or, where it has none, at its defaults.
+
+    Raises
+    ------
+    BadConfig
+    """
+    at = ("authentication", "logins", name)
     found = {point.name: point for point in entry_points(group=GROUP)}
-    made: dict[str, Authenticator] = {}
-    for index, login in enumerate(loaded.settings.authentication.logins):
-        at = ("authentication", "logins", index)
-        if login.name not in found:
-            hint = did_you_mean(login.name, sorted(found))
-            raise BadConfig(
-                [f"{loaded.place((*at, 'name'))}: cannot log in by {login.name!r}: it is not installed; {hint}"]
-            )
-        kind = found[login.name].load()
-        settings = check(loaded, getattr(kind, "Settings", Section), login.settings, at)
-        made[login.name] = kind(loaded.settings.data, settings=settings)
-    return made
+    if name not in found:
+        hint = did_you_mean(name, sorted(found))
+        raise BadConfig([f"{loaded.place(at)}: cannot log in by {name!r}: it is not installed; {hint}"])
+    kind = found[name].load()
+    given = loaded.settings.authentication.logins.get(name, {})
+    settings = check(loaded, getattr(kind, "Settings", Section), given, at)
+    authenticator: Authenticator = kind(loaded.settings.data, settings=settings)
+    return authenticator

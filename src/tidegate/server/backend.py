@@ -7,8 +7,8 @@ from importlib.metadata import entry_points
 from tidegate.backends.base import Backend
 from tidegate.config.load import BadConfig, Loaded, check, did_you_mean
 from tidegate.config.offer import offered
-from tidegate.config.schema import Section
 from tidegate.model.options import OptionSet
+from tidegate.settings import Section
 
 GROUP = "tidegate.backends"
 

@@ -43,7 +43,7 @@ def test_the_explanation_says_where_each_value_came_from(tmp_path: Path) -> None
 
 def test_the_reference_page_has_every_setting() -> None:
     """Whatever is declared is on the page, options' own settings too."""
-    page = reference({"local": LocalSettings})
+    page = reference({"local": LocalSettings}, {})
 
     for heading in (
         "## `address`",

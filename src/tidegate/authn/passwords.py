@@ -1,0 +1,147 @@
+"""Names and passwords, for a gateway that has no other service to ask.
+
+They stand in a file (``users.py``), and a change of it holds from the next request on. A hash is meant to be slow
+(50 ms), and a program sends its password with every request. So a right answer is remembered for ``CACHE_SECONDS``,
+under a keyed hash of the password. A name that is not in the file costs as much time as one that is: nobody learns
+names by the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from tidegate.authn.base import Accepted, Presented
+from tidegate.authn.users import LONGEST, BadUsers, User, UserFile
+from tidegate.model.principal import Principal
+from tidegate.settings import FilePath, Section
+
+CACHE_SECONDS = 60.0
+"""For how long a right password is remembered. The file is looked at with each request all the same."""
+
+THREADS = 2
+"""How many passwords are checked at a time: each takes a core and 64 MiB for 50 ms, and strangers can ask for it."""
+
+CACHE_SIZE = 10_000
+"""How many right answers are remembered at the most."""
+
+log = logging.getLogger(__name__)
+
+
+class PasswordSettings(Section):
+    """A file of names and passwords, kept by ``tidegate users``."""
+
+    file: FilePath | None = None
+    """The file. By default ``users`` in the data folder."""
+
+
+class PasswordAuthenticator:
+    """Knows people by a name and a password.
+
+    Parameters
+    ----------
+    data : Path
+        The gateway's data folder.
+    settings : PasswordSettings
+    clock : callable
+        Returns the time in seconds since the epoch.
+    hasher : PasswordHasher, optional
+        How hashes are made: says what one for a name that is not there costs. By default as ``tidegate users`` does.
+    """
+
+    Settings = PasswordSettings
+    scheme = "Basic"
+
+    def __init__(
+        self,
+        data: Path,
+        settings: PasswordSettings | None = None,
+        clock: Callable[[], float] = time.time,
+        hasher: PasswordHasher | None = None,
+    ) -> None:
+        chosen = settings or PasswordSettings()
+        self.file = UserFile(chosen.file or data / "users")
+        self._clock = clock
+        self._hasher = hasher or PasswordHasher()
+        self._nobody = self._hasher.hash(secrets.token_urlsafe())
+        self._key = secrets.token_bytes(32)
+        self._right: dict[tuple[str, str, bytes], float] = {}
+        self._users: dict[str, User] = {}
+        self._version: tuple[int, int, int] | None = None
+        self._threads = ThreadPoolExecutor(THREADS, "passwords")
+
+    async def start(self) -> None:
+        """Read the file, so that a mistake in it shows at the start."""
+        self._version = self.file.version()
+        self._users = self.file.read()
+
+    async def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def authenticate(self, presented: Presented) -> Accepted | None:
+        """Return whose name and password a Basic credential brings, or None."""
+        if presented.scheme != "basic":
+            return None
+        try:
+            raw = base64.b64decode(presented.value.encode("ascii"), validate=True)
+        except (UnicodeEncodeError, binascii.Error):
+            return None
+        name, _, password = raw.partition(b":")
+        # Clients do not agree: UTF-8 (RFC 7617), or Latin-1 as the official dask-gateway client.
+        for encoding in ("utf-8", "latin-1"):
+            try:
+                principal = await self.check_password(name.decode(encoding), password.decode(encoding))
+            except UnicodeDecodeError:
+                continue
+            if principal is not None or raw.isascii():
+                return Accepted(principal) if principal else None
+        return None
+
+    async def check_password(self, username: str, password: str) -> Principal | None:
+        """Return who that is, or None."""
+        if len(password.encode("utf-8", "replace")) > LONGEST:
+            return None
+        self._look()
+        user = self._users.get(username)
+        hashed = user.hash if user else self._nobody
+        key = (username, hashed, hmac.digest(self._key, password.encode("utf-8", "replace"), hashlib.sha256))
+        if self._right.get(key, 0.0) <= self._clock():
+            self._right.pop(key, None)
+            right = await asyncio.get_running_loop().run_in_executor(self._threads, self._verify, hashed, password)
+            if not right or user is None:
+                return None
+            self._right[key] = self._clock() + CACHE_SECONDS
+            if len(self._right) > CACHE_SIZE:
+                del self._right[next(iter(self._right))]
+        return Principal(user.name, user.groups, method="passwords") if user else None
+
+    def _verify(self, hashed: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(hashed, password)
+        except (Argon2Error, InvalidHashError, UnicodeEncodeError):
+            return False
+
+    def _look(self) -> None:
+        """Read the file again if it is another one than before; where it cannot be read, what it was holds."""
+        try:
+            version = self.file.version()
+            if version == self._version:
+                return
+            self._version = version
+            self._users = self.file.read()
+            self._right.clear()
+        except BadUsers as error:
+            log.error("%s; the users are those from before", error.message)
