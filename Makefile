@@ -16,23 +16,29 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEER := .envs/peer
+PLOTS := .envs/plots
+HUB := .envs/hub
+IDENTITY := .envs/identity
 UV := $(BIN)/uv
-# Trust what the system trusts, as pip does: behind a company's own authority nothing could be fetched otherwise.
+# Trust what the system trusts, as pip does: behind a company's own authority uv and npm could fetch nothing otherwise.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS := 1
+export NODE_EXTRA_CA_CERTS ?= /etc/ssl/certs/ca-certificates.crt
 endif
 # For what Debian has to bring. Root in a container has no sudo and needs none.
 APT := DEBIAN_FRONTEND=noninteractive $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test check format docs lock bench clean
+.PHONY: help env run test test-identity check format docs lock bench chaos clean
 
 help:
 	@echo "make run     start the gateway here (ARGS=\"--address 127.0.0.1:9000\" passes options on)"
 	@echo "make test    run the tests (TESTS=\"tests/unit -k name\" runs some of them)"
+	@echo "make test-identity   run those that need a real JupyterHub and a real Kerberos realm"
 	@echo "make check   what has to hold before a commit: style, types, layers, generated pages"
 	@echo "make format  bring the code into the common form"
 	@echo "make docs    write the generated pages anew"
+	@echo "make chaos   kill every process at random moments, 200 rounds (ARGS=\"--rounds 20 --seed 7\")"
 	@echo "make bench   measure, beside dask-gateway"
 	@echo "make lock    resolve requirements.lock anew"
 	@echo "make clean   remove the environments"
@@ -62,13 +68,40 @@ check: env
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m benchmarks.page --check
 
 # The console and the dashboards are tested in Debian's Chromium, which needs a font to draw with; what drives it needs
-# libatomic.
+# libatomic. Clocks are set by libfaketime, for the gateway's processes alone.
 test: env
-	@{ command -v chromium && /sbin/ldconfig -p | grep -F libatomic.so.1; } >/dev/null \
-	  || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core libatomic1; }
+	@{ command -v chromium && /sbin/ldconfig -p | grep -F libatomic.so.1 && ls /usr/lib/*/faketime; } >/dev/null 2>&1 \
+	  || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core libatomic1 libfaketime; }
 	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+# A JupyterHub, in an environment of its own, and its proxy; what is in the two files is all that there is in it.
+$(HUB)/.installed: tests/identity/hub.lock tests/identity/package-lock.json | $(INSTALLED)
+	@command -v npm >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends npm; }
+	$(UV) venv --quiet --clear --python $(BIN)/python $(HUB)
+	$(UV) pip sync --quiet --python $(HUB)/bin/python --require-hashes tests/identity/hub.lock
+	cp tests/identity/package.json tests/identity/package-lock.json $(HUB)/
+	npm ci --prefix $(HUB) --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+# The gateway with the Kerberos packages, and the official client with its own; both are compiled here.
+$(IDENTITY)/.installed: requirements.lock pyproject.toml tests/identity/kerberos.lock | $(INSTALLED)
+	@{ command -v gcc && command -v krb5-config && test -e /usr/include/gssapi/gssapi_ext.h && $(BIN)/python -c \
+	  'import os.path, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'; } \
+	  >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends gcc libc6-dev python3-dev libkrb5-dev; }
+	$(UV) venv --quiet --clear --python $(BIN)/python $(IDENTITY)
+	$(UV) pip sync --quiet --compile-bytecode --python $(IDENTITY)/bin/python --require-hashes \
+	  requirements.lock tests/identity/kerberos.lock
+	$(UV) pip install --quiet --python $(IDENTITY)/bin/python --no-deps --editable .
+	@touch $@
+
+test-identity: env $(HUB)/.installed $(IDENTITY)/.installed
+	@{ command -v chromium && test -x /usr/sbin/krb5kdc && command -v kinit && /sbin/ldconfig -p | grep -F libatomic.so.1; } \
+	  >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends \
+	  chromium fonts-dejavu-core libatomic1 krb5-kdc krb5-admin-server krb5-user; }
+	$(IDENTITY)/bin/python -m pytest tests/identity $(TESTS)
 
 format: env
 	$(BIN)/ruff check --fix src tests docs benchmarks
@@ -77,6 +110,9 @@ format: env
 docs: env
 	$(BIN)/python docs/generate.py
 
+chaos: env
+	$(BIN)/python -m tests.chaos.run $(ARGS)
+
 # The peer lives in an environment of its own, with the same Dask.
 $(PEER)/.installed: requirements.lock | $(INSTALLED)
 	$(UV) venv --quiet --clear --python $(BIN)/python $(PEER)
@@ -84,8 +120,17 @@ $(PEER)/.installed: requirements.lock | $(INSTALLED)
 	  dask-gateway==2026.3.0 "dask-gateway-server[local]==2026.3.0" distributed bokeh psutil
 	@touch $@
 
-bench: env $(PEER)/.installed
-	$(BIN)/python benchmarks/run.py $(ARGS)
+# What draws the plots of the benchmark, apart from everything that is measured.
+$(PLOTS)/.installed: requirements.lock | $(INSTALLED)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(PLOTS)
+	$(UV) pip install --quiet --python $(PLOTS)/bin/python --constraint requirements.lock matplotlib==3.11.2
+	@touch $@
+
+# All of it takes 25 minutes; make bench ARGS="--only lifecycle --rounds 3" measures a part.
+bench: env $(PEER)/.installed $(PLOTS)/.installed
+	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks.page
+	$(PLOTS)/bin/python -m benchmarks.plots
 
 lock: $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
@@ -93,4 +138,4 @@ lock: $(BIN)/pip
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
 
 clean:
-	rm -rf $(VENV) $(PEER)
+	rm -rf $(VENV) $(PEER) $(PLOTS) $(HUB) $(IDENTITY)

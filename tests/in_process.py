@@ -24,6 +24,8 @@ from tidegate.api.services import Services
 from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
 from tidegate.authn.flows import Flows
+from tidegate.authn.personal import Lifetimes, PersonalTokens
+from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import Sessions
 from tidegate.authn.tokens import TokenAuthenticator, mint_token
 from tidegate.backends.base import Log
@@ -50,6 +52,8 @@ from tidegate.model.principal import Principal
 from tidegate.store.sql import SqlStore
 
 NOW = 1_700_000_000.0
+
+DAY = 86400.0
 
 OPTIONS = OptionSet(
     (
@@ -182,11 +186,14 @@ async def gateway_in_process(
         records = Records(store, bus)
         backends: Any = {"quiet": Backend()}
         clusters = Clusters(records, backends, "quiet", bus, clock, OPTIONS, Limits())
+        by_token, roster = TokenAuthenticator(store, clock), settings.pop("roster", Roster())
         services = Services(
             clusters=clusters,
             agents=Agents(records, bus, clock),
             store=store,
-            logins={"tokens": TokenAuthenticator(store, clock), **(logins or {})},
+            logins={"tokens": by_token, **(logins or {})},
+            tokens=PersonalTokens(store, by_token, roster, Lifetimes(30 * DAY, 60 * DAY), clock),
+            roster=roster,
             sessions=Sessions(secrets.token_bytes(32), clock),
             codes=LoginCodes(clock),
             flows=Flows(secrets.token_bytes(32), clock),

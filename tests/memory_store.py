@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.event import Event, RecordedEvent
-from tidegate.store.base import AlreadyExists, Credentials, StaleRecord, Store, Token
+from tidegate.store.base import AlreadyExists, Changes, Credentials, StaleRecord, Store, Token
 
 
 @dataclass
@@ -20,6 +20,9 @@ class Tables:
     events: list[RecordedEvent] = field(default_factory=list)
     tokens: dict[str, tuple[Token, str]] = field(default_factory=dict)
     last_event: int = 0
+    changes: dict[str, int] = field(default_factory=dict)
+    latest_change: int = 0
+    pruned_before: float = 0.0
 
 
 class MemoryStore(Store):
@@ -44,7 +47,7 @@ class MemoryStore(Store):
             return tables.clusters[tables.keys[cluster.owner, key]]
         if cluster.name in tables.clusters:
             raise AlreadyExists(cluster.name)
-        tables.clusters[cluster.name] = cluster
+        self._put(cluster)
         tables.credentials[cluster.name] = credentials
         if key is not None:
             tables.keys[cluster.owner, key] = cluster.name
@@ -61,11 +64,16 @@ class MemoryStore(Store):
         if before is None or before.revision != cluster.revision:
             raise StaleRecord(cluster.name)
         saved = replace(cluster, revision=cluster.revision + 1)
-        self.tables.clusters[cluster.name] = saved
+        self._put(saved)
         if saved.state.ended:
             self.tables.credentials.pop(cluster.name, None)
         self._record(saved, events)
         return saved
+
+    def _put(self, cluster: Cluster) -> None:
+        self.tables.latest_change += 1
+        self.tables.changes[cluster.name] = self.tables.latest_change
+        self.tables.clusters[cluster.name] = cluster
 
     def _record(self, cluster: Cluster, events: Sequence[Event]) -> None:
         for event in events:
@@ -94,6 +102,22 @@ class MemoryStore(Store):
     async def active(self) -> list[Cluster]:
         """Return every cluster that has not ended."""
         return [c for c in self.tables.clusters.values() if not c.state.ended]
+
+    async def latest_change(self) -> int:
+        """Return the number of the latest change."""
+        return self.tables.latest_change
+
+    async def changed_since(self, change: int) -> Changes:
+        """Return the clusters that were written after the change of that number."""
+        tables = self.tables
+        found = [tables.clusters[name] for name, number in tables.changes.items() if number > change]
+        return Changes(tables.latest_change, found, tables.pruned_before)
+
+    async def snapshot(self, ended: int) -> Changes:
+        """Return every cluster that has not ended, and the newest of those that have."""
+        states = [state for state in ClusterState if state.ended]
+        found = [*await self.active(), *await self.find(states=states, limit=ended)]
+        return Changes(self.tables.latest_change, found, self.tables.pruned_before)
 
     async def credentials(self, name: str) -> Credentials | None:
         """Return the secrets of a cluster, or None."""
@@ -128,6 +152,10 @@ class MemoryStore(Store):
         old = [c.name for c in tables.clusters.values() if c.stopped_at is not None and c.stopped_at < before]
         for name in old:
             del tables.clusters[name]
+            tables.changes.pop(name, None)  # tests lay records here that were never written
+        if old:
+            tables.latest_change += 1
+            tables.pruned_before = max(tables.pruned_before, before)
         tables.keys = {key: name for key, name in tables.keys.items() if name not in old}
         tables.events = [e for e in tables.events if e.cluster not in old]
         return old

@@ -23,15 +23,20 @@ client.restart()
 after = set(client.run(os.getpid).values())
 assert len(after) == 2 and not before & after, (before, after)
 assert len(set(client.run(lambda: __import__("numpy").random.random()).values())) == 2
+assert len(set(client.run(lambda: __import__("random").random()).values())) == 2
 """
 
 
 @pytest.mark.compat
-async def test_the_oldest_dask_works_under_a_keeper(oldest_dask: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("forked", [False, True], ids=["interpreter", "forked"])
+async def test_the_oldest_dask_works_under_a_keeper(oldest_dask: Path, tmp_path: Path, forked: bool) -> None:
     """Workers of distributed 2024.1 on Python 3.9 start, compute, restart, are replaced when they die, and go."""
-    site = await LocalSite(tmp_path, python=str(oldest_dask)).start()
+    python = str(oldest_dask)
+    settings = {"environments": {"oldest": python}, "notebook_environment": False}  # The default has the zygote.
+    site = await LocalSite(tmp_path, python=python, zygote=forked, settings=settings).start()
     try:
         await site.run(workers=2)
+        assert site.was_forked() is forked
         assert site.double.last.versions["distributed"] == "2024.1.0"
         await _compute(site)
         os.kill(site.children()[-1], signal.SIGKILL)

@@ -27,11 +27,15 @@ from tests.support import eventually
 from tidegate.backends.base import Backend, Launch
 from tidegate.backends.local.backend import LocalBackend
 from tidegate.backends.local.keeper import processes
+from tidegate.backends.local.place import place_of
+from tidegate.backends.local.settings import LocalSettings
+from tidegate.backends.remote import BackendServer, RemoteBackend
 from tidegate.backends.simulated import SimulatedBackend
 from tidegate.backends.simulation import ManualClock, Script, Simulation
 from tidegate.control.credentials import LaunchFiles, mint
 from tidegate.model.cluster import Cluster, ClusterSpec
 from tidegate.model.observation import ProcessState, Seen
+from tidegate.server.unix import listen
 from tidegate.store.base import Credentials
 
 SECRET_OF_THE_SERVER = "a-secret-of-the-server"
@@ -139,6 +143,8 @@ class LocalSite:
     spec: ClusterSpec = field(default_factory=lambda: ClusterSpec(worker_memory=2**30))
     python: str = sys.executable
     settings: dict[str, Any] | None = None
+    owner: str = "alice"
+    zygote: bool = False
 
     async def start(self) -> LocalSite:
         """Open the first backend, and make everything ready to launch."""
@@ -147,18 +153,22 @@ class LocalSite:
         self.double = GatewayDouble()
         await self.double.start()
         await self.double.want({"default": (1000, None, None)})  # The agent must not retire what tests start.
+        # A keeper starts in an interpreter, or is forked; never the one or the other as it happens.
+        self.settings = {"zygotes": int(self.zygote)} | (self.settings or {})
         self.backend = await self.open()
+        if self.zygote:
+            await eventually(lambda: self.zygotes(), 60)
         name = secrets.token_hex(8)
         spec = replace(self.spec, environment=self.python)
-        cluster = Cluster(name, "alice", "local", spec, time.time())
+        cluster = Cluster(name, self.owner, "local", spec, time.time())
         self.credentials: Credentials = await asyncio.to_thread(mint, name, time.time())
         files = dict(LaunchFiles("http://gateway.test").build(cluster, self.credentials))
         agent = json.loads(files["agent.json"]) | {"url": self.double.url, "token": TOKEN}
         files["agent.json"] = json.dumps(agent).encode()
-        self.launch = Launch(name, "alice", 1, spec, files)
+        self.launch = Launch(name, self.owner, 1, spec, files)
         return self
 
-    async def open(self) -> LocalBackend:
+    async def open(self) -> LocalBackend | RemoteBackend:
         backend = LocalBackend(self.folder / "data", self.clock, self.settings or {})
         await backend.start()
         self._open.append(backend)
@@ -230,12 +240,16 @@ class LocalSite:
     @property
     def cluster_folder(self) -> Path:
         """The cluster's own folder."""
-        return self.folder / "data" / "clusters" / self.launch.cluster
+        return self._place / self.launch.cluster
 
     @property
     def mark(self) -> str:
         """The mark of this data folder."""
-        return (self.folder / "data" / "clusters" / ".mark").read_text()
+        return (self._place / ".mark").read_text()
+
+    @property
+    def _place(self) -> Path:
+        return place_of(self.folder / "data", LocalSettings.model_validate(self.settings or {}))
 
     def keeper(self) -> int:
         """Return the keeper's process id."""
@@ -265,6 +279,15 @@ class LocalSite:
         """Return the log of a process."""
         return (self.cluster_folder / "logs" / f"{process}.log").read_text()
 
+    def zygotes(self) -> list[int]:
+        """Return the living zygotes of this data folder."""
+        noted = [json.loads(file.read_text()) for file in self._place.glob(".zygotes/*/zygote.pid")]
+        return [identity["pid"] for identity in noted if processes.identity(identity["pid"]) == identity]
+
+    def was_forked(self) -> bool:
+        """Say whether the keeper was forked from a zygote, rather than started in an interpreter."""
+        return b"--zygote" in Path(f"/proc/{self.keeper()}/cmdline").read_bytes()
+
     async def close(self) -> None:
         """End everything, and fail if something is left."""
         for listener in self._foreign:
@@ -272,13 +295,40 @@ class LocalSite:
         await self.backend.stop(self.launch.cluster)
         with contextlib.suppress(AssertionError):
             await eventually(lambda: not self.marked(), 10)
+            # Control would look too, and when nothing remains, the control group goes.
+            await until(self, lambda seen: not seen.remains, 10)
         left = self.marked()
         for pid in left:
             processes.kill(pid)
         for backend in self._open:
             await backend.close()
+        for pid in self.zygotes():  # Nobody would ask for it any more.
+            processes.kill(pid)
         await self.double.close()
         assert not left, "processes were left after stop"
+
+
+@dataclass
+class RemoteSite(LocalSite):
+    """The same, where the backends are asked through a socket, as where they need a process of their own."""
+
+    async def start(self) -> RemoteSite:
+        self._servers: list[asyncio.AbstractServer] = []
+        await super().start()
+        return self
+
+    async def open(self) -> RemoteBackend:
+        backend = await super().open()
+        name = f"{len(self._servers)}.sock"
+        self._servers.append(await BackendServer(backend, os.getuid()).serve(listen(self.folder, name)))
+        remote = RemoteBackend(backend, self.folder, name)
+        await remote.start()
+        return remote
+
+    async def close(self) -> None:
+        await super().close()
+        for server in self._servers:
+            server.close()
 
 
 def _parent(pid: int) -> int:

@@ -13,14 +13,17 @@ from argon2 import PasswordHasher
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.hub_double import hub_double
+from tests.oidc_double import authenticator_for, new_key, oidc_double
 from tidegate.authn.base import Authenticator, Presented, parse_authorization
+from tidegate.authn.jupyterhub import JupyterHubAuthenticator, JupyterHubSettings
 from tidegate.authn.passwords import PasswordAuthenticator
 from tidegate.authn.tokens import TokenAuthenticator, mint_token
 from tidegate.authn.users import User, UserFile, hash_password
 from tidegate.model.principal import Principal
 from tidegate.store.sql import SqlStore
 
-KINDS = ["tokens", "passwords"]
+KINDS = ["tokens", "passwords", "jupyterhub", "oidc"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def basic(user: str, secret: str) -> str:
 @pytest.fixture(params=KINDS)
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     """Each authenticator, with a credential of alice."""
-    make = {"tokens": tokens, "passwords": passwords}[request.param]
+    make = {"tokens": tokens, "passwords": passwords, "jupyterhub": jupyterhub, "oidc": oidc}[request.param]
     async with make(tmp_path / "data") as made:
         await made.authenticator.start()
         yield made
@@ -99,6 +102,46 @@ async def passwords(data: Path) -> AsyncIterator[Subject]:
         *NOBODY,
     )
     yield Subject(PasswordAuthenticator(data, hasher=CHEAP), good, nearly)
+
+
+@asynccontextmanager
+async def jupyterhub(data: Path) -> AsyncIterator[Subject]:
+    """Tokens of a JupyterHub."""
+    good = "0123456789abcdef0123456789abcdef"
+    async with hub_double() as hub:
+        hub.add(good, "alice")
+        settings = JupyterHubSettings(api_url=hub.api_url, service_name="dask-gateway")
+        nearly = (
+            f"jupyterhub {good[:-1]}",
+            f"jupyterhub {good}0",
+            f"jupyterhub {good.upper()}",
+            f"jupyterhub {good} {good}",
+            f"jupyterhub token {good}",
+            f"Negotiate {good}",
+            basic("alice", good),
+            *NOBODY,
+        )
+        headers = (f"jupyterhub {good}", f"token {good}", f"Bearer {good}", f"JUPYTERHUB   {good} ")
+        yield Subject(JupyterHubAuthenticator(data, settings), headers, nearly)
+
+
+@asynccontextmanager
+async def oidc(data: Path) -> AsyncIterator[Subject]:
+    """Access tokens of an OpenID provider."""
+    async with oidc_double() as provider:
+        good = provider.access_token()
+        nearly = (
+            f"Bearer {good[:-2]}",
+            f"Bearer {good}x",
+            f"Bearer {good.swapcase()}",
+            f"Bearer {provider.access_token(new_key('first'))}",
+            f"Bearer {provider.access_token(aud='another')}",
+            f"Bearer {provider.access_token(exp=1)}",
+            f"Token {good}",
+            basic("alice", good),
+            *NOBODY,
+        )
+        yield Subject(authenticator_for(provider, data), (f"Bearer {good}", f"bearer   {good} "), nearly)
 
 
 def presented(header: str) -> Presented:

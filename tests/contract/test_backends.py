@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.contract.backend_sites import LocalSite, SimulatedSite, Site, see, state_of, until
+from tests.accounts import Tenants, tenants
+from tests.contract.backend_sites import LocalSite, RemoteSite, SimulatedSite, Site, see, state_of, until
 from tidegate.model.errors import BackendFailed, TidegateError
 from tidegate.model.observation import ProcessState, Seen
 
@@ -24,10 +25,25 @@ async def until_logged(site: Site, processes: list[str]) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.fixture(params=["local", "simulated"])
+@pytest.fixture(scope="module")
+def people() -> Iterator[Tenants]:
+    """Give two accounts of this machine."""
+    with tenants() as people:
+        yield people
+
+
+@pytest.fixture(params=["local", "local-forked", "local-remote", "local-accounts", "simulated"])
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
     """Give a site of each kind; afterwards nothing of it runs."""
-    site: LocalSite | SimulatedSite = LocalSite(tmp_path) if request.param == "local" else SimulatedSite()
+    site: LocalSite | SimulatedSite = SimulatedSite()
+    if request.param == "local-remote":
+        site = RemoteSite(tmp_path)
+    elif request.param == "local-accounts":
+        people: Tenants = request.getfixturevalue("people")
+        settings = {"accounts": "owner", "folder": people.place / "clusters"}
+        site = RemoteSite(tmp_path, python=people.python, settings=settings, owner=people.alice.pw_name)
+    elif request.param != "simulated":
+        site = LocalSite(tmp_path, zygote=request.param == "local-forked")
     await site.start()
     yield site
     await site.close()
@@ -48,6 +64,7 @@ async def test_what_was_launched_runs_once_however_often_it_is_asked(site: Site)
     assert seen.scheduler is not None
     assert seen.scheduler.host == "127.0.0.1"
     if isinstance(site, LocalSite):
+        assert site.was_forked() == site.zygote
         assert site.children() == [site.scheduler()]
         assert site.marked() == {site.keeper(), site.scheduler()}
 
@@ -257,7 +274,7 @@ async def test_options_resolve_and_have_a_capacity(site: Site) -> None:
     options = {option.name: option for option in site.backend.options()}
     assert {"worker_cores", "worker_memory"} <= set(options)
     assert all(option.check(option.default) == option.default for option in options.values())
-    spec = site.backend.prepare(replace(site.launch.spec, environment=""), {})
+    spec = await site.backend.prepare(replace(site.launch.spec, environment=""), site.launch.owner, {})
     assert spec.environment
     capacity = site.backend.capacity(spec)
     assert capacity.max_workers > 0

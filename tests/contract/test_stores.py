@@ -29,7 +29,7 @@ from tests.contract.store_samples import (
 from tidegate.model import event as events
 from tidegate.model.cluster import Cluster, ClusterState, Reason, Target, WorkerState
 from tidegate.model.event import Event
-from tidegate.model.principal import Principal
+from tidegate.model.principal import Principal, Scope
 from tidegate.store.base import AlreadyExists, StaleRecord, Store, Token
 
 REQUESTED = Event(events.REQUESTED, "Alice asked for a cluster", {"wanted": 2})
@@ -350,7 +350,7 @@ async def test_prune_forgets_what_ended_long_ago(store: Store):
 async def test_a_token_is_found_by_its_secret_alone(store: Store):
     """A secret finds its token, with the principal as it was; anything else finds nothing."""
     principal = Principal("alice", frozenset({"lab", "users"}), admin=True, method="token")
-    token = Token("t1", principal, "laptop", created_at=NOW, expires_at=NOW + 60)
+    token = Token("t1", principal, "laptop", created_at=NOW, expires_at=NOW + 60, scope=Scope.READ_ONLY)
     await store.add_token(token, "secret-of-alice")
 
     assert await store.find_token("secret-of-alice") == token
@@ -372,6 +372,76 @@ async def test_a_token_is_listed_and_removed(store: Store):
     assert not await store.remove_token("t1")
     assert await store.find_token("s1") is None
     assert [token.id for token in await store.list_tokens("alice")] == ["t2"]
+
+
+# -- changes ---------------------------------------------------------------------------------------------------------
+
+
+async def test_every_change_has_a_number_and_can_be_asked_for(store: Store):
+    """The latest number moves on with every insert and save; what was written after a number is given, and no more."""
+    beginning = await store.latest_change()
+    one, two = [await store.insert(make_cluster(n), make_credentials(str(n)), []) for n in (1, 2)]
+    both = await store.changed_since(beginning)
+
+    saved = await store.save(replace(one, host="node1"))
+    rest = await store.changed_since(both.latest)
+
+    assert sorted(c.name for c in both.clusters) == [one.name, two.name]
+    assert beginning < both.latest < rest.latest == await store.latest_change()
+    assert list(rest.clusters) == [saved]
+    assert list((await store.changed_since(rest.latest)).clusters) == []
+
+
+async def test_what_changes_nothing_has_no_number(store: Store):
+    """A save over a stale revision, and a request repeated with its key, leave the latest number as it was."""
+    first = await store.insert(make_cluster(), make_credentials(), [], key="k")
+    await store.save(first)
+    before = await store.latest_change()
+
+    with pytest.raises(StaleRecord):
+        await store.save(first)
+    await store.insert(make_cluster(2), make_credentials("2"), [], key="k")
+
+    assert await store.latest_change() == before
+
+
+async def test_another_store_sees_a_change_at_once(database: Database):
+    """The number moves on for everyone on the same database in the moment of the commit, whoever asks and how often."""
+    async with database.open() as ours, database.open() as theirs:
+        cluster = await ours.insert(make_cluster(), make_credentials(), [])
+        for _ in range(20):
+            before = await theirs.latest_change()
+            cluster = await ours.save(cluster)
+            answers = await asyncio.gather(*(theirs.latest_change() for _ in range(5)))
+            assert min(answers) > before
+            assert list((await theirs.changed_since(before)).clusters) == [cluster]
+
+
+async def test_a_snapshot_holds_what_is_active_and_the_newest_of_the_rest(store: Store):
+    """However long history is: all that has not ended, and so many that have."""
+    for number in range(1, 7):
+        cluster = await store.insert(make_cluster(number), make_credentials(str(number)), [])
+        if number % 2:
+            await store.save(replace(cluster, state=ClusterState.STOPPED, stopped_at=NOW))
+
+    snapshot = await store.snapshot(2)
+
+    assert sorted(int(c.name, 16) for c in snapshot.clusters) == [2, 3, 4, 5, 6]
+    assert snapshot.latest == await store.latest_change()
+
+
+async def test_pruning_is_a_change_that_says_how_far_it_went(store: Store):
+    """Who holds clusters in memory learns which are gone; where nothing is pruned, there is nothing to learn."""
+    cluster = await store.insert(make_cluster(), make_credentials(), [])
+    await store.save(replace(cluster, state=ClusterState.STOPPED, stopped_at=NOW + 5))
+    before = await store.latest_change()
+
+    assert await store.prune(NOW + 5) == []
+    assert await store.latest_change() == before
+
+    assert await store.prune(NOW + 6) == [cluster.name]
+    changes = await store.changed_since(before)
+    assert (changes.latest > before, list(changes.clusters), changes.pruned_before) == (True, [], NOW + 6)
 
 
 # -- restart ---------------------------------------------------------------------------------------------------------

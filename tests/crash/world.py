@@ -242,7 +242,7 @@ class World:
         """Return no options."""
         return ()
 
-    def prepare(self, spec: ClusterSpec, hints: Mapping[str, str]) -> ClusterSpec:
+    async def prepare(self, spec: ClusterSpec, owner: str, hints: Mapping[str, str]) -> ClusterSpec:
         """Return the spec."""
         return spec
 

@@ -25,6 +25,8 @@ from tidegate.store.sql import SqlStore
 START_SECONDS = 60.0
 """Two cores, shared by several tests: a start takes two seconds, on a bad day twenty."""
 STOP_SECONDS = 60.0
+GONE_SECONDS = 80.0
+"""A zygote waits a minute for the next gateway when control was too slow to end in peace, and was killed."""
 
 TIDEGATE = [str(Path(sys.executable).with_name("tidegate"))]
 
@@ -40,14 +42,25 @@ class GatewayProcess:
         What is passed to ``tidegate serve`` besides ``--address`` and ``--data``.
     address : str
         Where to listen.
+    command : sequence of str
+        The ``tidegate`` command.
     """
 
-    def __init__(self, folder: Path, arguments: Sequence[str] = (), *, address: str = "127.0.0.1:0") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        arguments: Sequence[str] = (),
+        *,
+        address: str = "127.0.0.1:0",
+        command: Sequence[str] = TIDEGATE,
+    ) -> None:
         self.folder = folder
+        self.command = command
         self.home = folder / "home"
         self.data = folder / "data"
         self.home.mkdir(parents=True, exist_ok=True)
         self.arguments = [*arguments, "--address", address, "--data", str(self.data)]
+        self.more_environ: dict[str, str] = {}
         self.output: list[str] = []
         self.process: subprocess.Popen[str] | None = None
 
@@ -64,7 +77,7 @@ class GatewayProcess:
         """Start it, and do not wait."""
         self.output = []
         self.process = subprocess.Popen(
-            [*TIDEGATE, "serve", *self.arguments],
+            [*self.command, "serve", *self.arguments],
             env=self.environ,
             cwd=self.home,
             stdin=subprocess.DEVNULL,
@@ -99,7 +112,9 @@ class GatewayProcess:
             if self.process.poll() is None:
                 self.send(signal.SIGINT)
             self.wait()
-        eventually_sync(lambda: not self.processes(), 30, f"nothing is left of {self.folder}: {self.describe()}")
+        eventually_sync(
+            lambda: not self.processes(), GONE_SECONDS, f"nothing is left of {self.folder}: {self.describe()}"
+        )
 
     def kill_everything(self) -> None:
         """End whatever is left, when a test has failed."""
@@ -113,7 +128,7 @@ class GatewayProcess:
     def environ(self) -> dict[str, str]:
         """The environment of its user: nothing of ours but what starts Python."""
         kept = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "TMPDIR")}
-        return kept | {"HOME": str(self.home), "TIDEGATE_TEST": str(self.folder)}
+        return kept | {"HOME": str(self.home), "TIDEGATE_TEST": str(self.folder)} | self.more_environ
 
     @property
     def text(self) -> str:
@@ -177,7 +192,12 @@ class GatewayProcess:
     def run_cli(self, *arguments: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
         """Run the ``tidegate`` command as its user."""
         return subprocess.run(
-            [*TIDEGATE, *arguments], env=self.environ, cwd=self.home, capture_output=True, text=True, timeout=timeout
+            [*self.command, *arguments],
+            env=self.environ,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
 
     # -- its processes -------------------------------------------------------------------------------------------------

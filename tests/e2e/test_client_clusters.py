@@ -77,6 +77,17 @@ def test_a_cluster_computes_and_ends_with_its_object(user: Gateway, gateway: Gat
     eventually_sync(lambda: user.get_cluster(cluster.name).status is ClusterStatus.STOPPED, 30)
 
 
+def test_dasks_own_client_connects_where_the_gateway_can_be_asked(cluster: GatewayCluster) -> None:
+    """And in the moment in which the cluster ends, before the object has heard of it, the reason is what one reads."""
+    assert cluster.scheduler_address.startswith("gateway://")
+    with Client(cluster, set_as_default=False) as client:
+        assert client.scheduler_info()["type"] == "Scheduler"
+    cluster.gateway.stop_cluster(cluster.name)
+
+    with pytest.raises((OSError, GatewayClusterError), match=f"cluster {cluster.name}: it .*stopped"):
+        Client(cluster, set_as_default=False)
+
+
 def test_the_object_follows_the_workers(cluster: GatewayCluster) -> None:
     """Up and down, without being asked."""
     cluster.scale(2)

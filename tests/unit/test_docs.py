@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from tidegate.config.load import load
+from tidegate.server.authenticators import make_authenticator
 from tidegate.server.backend import check_backend
 from tidegate.server.preflight import check_address
 
@@ -53,3 +55,6 @@ def test_configurations_are_accepted(page: Path, text: str, tmp_path: Path) -> N
     loaded = load(file)
     check_backend(loaded)
     check_address(loaded.settings)
+    for login in loaded.settings.authentication.logins:
+        if login != "kerberos" or find_spec("gssapi"):
+            make_authenticator(loaded, login)

@@ -32,11 +32,13 @@ import logging
 import os
 import platform
 import random
+import socket
 import ssl
+import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -75,6 +77,7 @@ class Settings:
     token: str = field(repr=False)
     dashboard_secret: str = field(repr=False)
     ca: str | None = field(repr=False)
+    listener_uid: int | None = None  # the OS user of a gateway that is reached in the clear, on this machine
 
     @classmethod
     def load(cls) -> Settings:
@@ -83,7 +86,7 @@ class Settings:
         try:
             with open(path, encoding="utf-8") as file:
                 given = json.load(file)
-            settings = cls(**{name: given[name] for name in cls.__dataclass_fields__})
+            settings = cls(**{name: given[name] for name in cls.__dataclass_fields__ if name in given})
         except (OSError, ValueError, KeyError, TypeError) as error:
             why = f"{type(error).__name__}: {error}"
             raise SystemExit(f"cannot start without an agent file: TIDEGATE_AGENT_FILE={path!r}: {why}") from None
@@ -186,6 +189,7 @@ class Gateway:
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.url.rstrip("/")
+        self._listener_uid = settings.listener_uid
         self._options: dict[str, Any] = {
             "headers": {"Authorization": f"token {settings.token}", "Content-Type": "application/json"},
             "follow_redirects": False,  # they would carry the token to wherever they point
@@ -200,9 +204,9 @@ class Gateway:
         return await self._fetch("/report", method="POST", body=json.dumps(facts), request_timeout=15.0)
 
     async def follow(self, attempt: int, have: str) -> Wanted:
-        """Return what is wanted, as soon as it is not ``have`` any more, or after the 20 s that the gateway holds."""
+        """Return what is wanted, as soon as it is not ``have`` any more, or after the 50 s that the gateway holds."""
         query = urlencode({"attempt": attempt, "have": have})
-        return await self._fetch(f"/wanted?{query}", request_timeout=35.0)
+        return await self._fetch(f"/wanted?{query}", request_timeout=65.0)
 
     def close(self) -> None:
         """Break off what is under way."""
@@ -210,12 +214,67 @@ class Gateway:
 
     async def _fetch(self, path: str, **options: Any) -> Wanted:
         try:
+            if self._listener_uid is not None:
+                check_listener(self._url, self._listener_uid)
             response = await self._client.fetch(self._url + path, **self._options, **options)
             return Wanted.parse(response.body)
         except HTTPError as error:
             raise (Refused if error.code == 401 else Away)(str(error)) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise Away(f"{type(error).__name__}: {error}") from None
+
+
+def check_listener(url: str, uid: int) -> None:
+    """Raise ``Away`` when another OS user than ``uid`` listens where the gateway should: the token is not for them.
+
+    While the gateway is down, any user of this machine could take its port. Linux tells whose listener is there; where
+    it tells nothing, there is none, or none that can be seen from here.
+    """
+    parts = urlsplit(url)
+    listeners = find_listeners(parts.port or 80)
+    for address in ("127.0.0.1", "::1") if parts.hostname == "localhost" else (parts.hostname or "",):
+        # Who listens on every address gets what nobody on that address takes, and with IPv6 what comes by IPv4 too.
+        ways = [address, "::"] if ":" in address else [address, f"::ffff:{address}", "0.0.0.0", "::"]  # noqa: S104
+        found = next((listeners[key] for key in map(encode_address, ways) if key in listeners), uid)
+        if found != uid:
+            raise Away(f"what listens at {parts.netloc} belongs to the OS user {found}, not to {uid}: nothing was sent")
+
+
+def find_listeners(port: int) -> dict[bytes, int]:
+    """Return the uid of each listener on ``port``, by its address; the kernel is asked, see sock_diag(7)."""
+    listeners: dict[bytes, int] = {}
+    for family, length in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+        with contextlib.suppress(OSError, AttributeError):  # a sandbox that does not let us ask, or not Linux
+            for address, uid in ask_kernel(family, port):
+                listeners[address[:length]] = uid
+    return listeners
+
+
+def ask_kernel(family: int, port: int) -> Iterator[tuple[bytes, int]]:
+    """Yield address and uid of each TCP listener on ``port``."""
+    # inet_diag_req_v2: family, protocol, the states asked for (10 is LISTEN), and of the socket's identity its port.
+    request = struct.pack("=BBBBIHxx44x", family, socket.IPPROTO_TCP, 0, 0, 1 << 10, socket.htons(port))
+    # nlmsghdr: length, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP.
+    head = struct.pack("=IHHII", 16 + len(request), 20, 0x301, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as link:  # NETLINK_SOCK_DIAG
+        link.settimeout(1.0)
+        link.send(head + request)
+        while True:
+            answer = link.recv(65536)
+            while answer:
+                length, kind = struct.unpack_from("=IH", answer)
+                if kind != 20:  # the end, or an error
+                    return
+                # inet_diag_msg: of the socket's identity port and address, and further on the uid.
+                found, address, uid = struct.unpack_from("=4x2s2x16s16x12x12xI", answer, 16)
+                if int.from_bytes(found, "big") == port:
+                    yield address, uid
+                answer = answer[(length + 3) & ~3 :]
+
+
+def encode_address(address: str) -> bytes:
+    """Return an IP address as the kernel has it."""
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
 def trust_only(ca: str, host: str) -> ssl.SSLContext:
@@ -239,14 +298,16 @@ def trust_only(ca: str, host: str) -> ssl.SSLContext:
 class Timing:
     """The agent's numbers, in seconds.
 
-    ``heartbeat`` is how often it reports without news. ``coalesce`` is the least time between two reports and between
-    two looks at the load: ten workers that register in one burst make a few reports, and the first is not delayed.
+    ``heartbeat`` is how often it reports without news, in case the gateway has lost what it was told: rarely, for a
+    report costs 6 ms, and to follow shows that we are there. ``coalesce`` is the least time between two reports and
+    between two looks at the load: ten workers that register in one burst make a few reports, and the first is not
+    delayed.
     ``backoff`` is the first and the longest pause after a failure. ``refused`` is how long the gateway may not know us
     before we end: time for an administrator who restores a database. ``retry`` is the pause after workers had to stay.
     ``end`` is what a clean end may take: a thread of the user's that never ends would keep the process alive for ever.
     """
 
-    heartbeat: float = 30.0
+    heartbeat: float = 120.0
     coalesce: float = 0.01
     backoff: tuple[float, float] = (0.1, 5.0)
     refused: float = 600.0

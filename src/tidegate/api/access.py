@@ -13,8 +13,10 @@ are looked up (``model/permissions.py``).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from contextlib import suppress
+from typing import Any, get_type_hints
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -23,9 +25,9 @@ from starlette.responses import Response
 from tidegate.api.address import address_of
 from tidegate.api.body import JsonRequest
 from tidegate.api.services import services_of
-from tidegate.authn.base import Presented, parse_authorization
-from tidegate.model.errors import NotAllowed, NotVisible, Refused
-from tidegate.model.principal import Principal
+from tidegate.authn.base import NotAdmitted, Presented, parse_authorization
+from tidegate.model.errors import NotAllowed, NotVisible, Refused, TidegateError
+from tidegate.model.principal import Principal, Scope
 
 Rule = Callable[[Request], Awaitable[Principal | None]]
 """Returns who is asking (None where nobody is needed), or raises."""
@@ -33,13 +35,26 @@ Rule = Callable[[Request], Awaitable[Principal | None]]
 
 async def anyone(request: Request) -> None:
     """Open to all: the route shows nothing that belongs to anybody."""
+    presented = parse_authorization(request.headers.get("authorization"))
+    if presented is not None and presented.scheme == "negotiate":
+        # Whoever sends a ticket believes no answer without our proof, here neither.
+        with suppress(TidegateError):
+            await ask_authenticators(request, presented)
 
 
-async def user(request: Request) -> Principal:
-    """For whoever has proved who they are, from a program or from a page of ours."""
+async def reader(request: Request) -> Principal:
+    """For whoever has proved who they are, from a program or from a page of ours: the route only shows."""
     if is_foreign(request):
         raise Refused
     return await authenticate(request, session=is_same_origin(request))
+
+
+async def user(request: Request) -> Principal:
+    """The same, but the route changes something or hands out credentials: a read-only token is not enough."""
+    principal = await reader(request)
+    if principal.scope is not Scope.FULL:
+        raise NotAllowed(READ_ONLY)
+    return principal
 
 
 async def page(request: Request) -> Principal:
@@ -67,10 +82,18 @@ async def internal(request: Request) -> None:
         raise NotVisible("There is nothing here")
 
 
-RULES: tuple[Rule, ...] = (anyone, user, page, form, agent, internal)
+RULES: tuple[Rule, ...] = (anyone, reader, user, page, form, agent, internal)
+
+PROVED: tuple[Rule, ...] = (reader, user)
+"""The rules of routes for programs that must know who is asking."""
+
+READ_ONLY = (
+    "cannot do this with a read-only token: it may see and read, but changes nothing, connects to no cluster and makes "
+    "no other tokens. Use one of scope full"
+)
 
 CREDENTIALS: list[dict[str, list[str]]] = [{"token": []}, {"basic": []}, {"session": []}]
-"""What satisfies ``user``, by the names that ``api/app.py`` describes."""
+"""What satisfies ``reader`` and ``user``, by the names that ``api/app.py`` describes."""
 
 
 async def authenticate(request: Request, *, session: bool) -> Principal:
@@ -87,6 +110,8 @@ async def authenticate(request: Request, *, session: bool) -> Principal:
         principal = await ask_authenticators(request, presented) if presented else None
     else:
         principal = read_session(request) if session else None
+        if principal is not None and not await services_of(request).tokens.still_vouches_for(principal):
+            principal = None
     if principal is None:
         raise Refused
     return principal
@@ -96,7 +121,11 @@ async def ask_authenticators(request: Request, presented: Presented) -> Principa
     """Return whom the first authenticator that knows the caller takes them for, in their role here, or None."""
     services = services_of(request)
     for authenticator in services.authenticators:
-        accepted = await authenticator.authenticate(presented)
+        try:
+            accepted = await authenticator.authenticate(presented)
+        except NotAdmitted as error:
+            request.state.authentication_reply = error.reply
+            raise
         if accepted is not None:
             request.state.authentication_reply = accepted.reply
             return services.roster.place(accepted.principal)
@@ -104,7 +133,7 @@ async def ask_authenticators(request: Request, presented: Presented) -> Principa
 
 
 def read_session(request: Request) -> Principal | None:
-    """Return whose browser session the request bears, or None."""
+    """Return whose browser session the request bears, or None; not whether the token that began it is still there."""
     address = address_of(request)
     services = services_of(request)
     cookie = request.cookies.get(services.sessions.cookie_name(address.scheme, address.prefix))
@@ -157,15 +186,29 @@ class GuardedRoute(APIRoute):
         if rule not in RULES:
             raise TypeError(f"{method} {path}: {rule!r} is not a rule of access")
         self.rule = rule
-        settings.setdefault("openapi_extra", {"security": CREDENTIALS if rule is user else []})
+        settings.setdefault("openapi_extra", {"security": CREDENTIALS if rule in PROVED else []})
         super().__init__(path, endpoint, methods=[method], **settings)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler behind its rule."""
-        handle = super().get_route_handler()
+        handle = self._call if self._is_plain() else super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
             request.state.principal = await self.rule(request)
             return await handle(await JsonRequest.read(request) if self.body_field else request)
 
         return guarded
+
+    def _is_plain(self) -> bool:
+        """Whether FastAPI has nothing to do: the handler takes the request and the path, and returns the answer.
+
+        To find that out anew for every request would take as long as the handler of a list.
+        """
+        taken = inspect.signature(self.endpoint).parameters.keys()
+        returned = get_type_hints(self.endpoint).get("return")
+        answers = isinstance(returned, type) and issubclass(returned, Response)
+        return answers and taken <= {"request", *self.param_convertors}
+
+    async def _call(self, request: Request) -> Response:
+        answer: Response = await self.endpoint(request, **request.path_params)
+        return answer

@@ -44,7 +44,7 @@ SAFE_HEADERS = {
 
 NO_SUCH_CLUSTER = "cannot find this cluster: there is none of this name, or it is not yours"
 
-_V1_STATUS = {403: 409, 502: 500, 503: 500}
+_V1_STATUS = {403: 409, 413: 422, 502: 500, 503: 500, 507: 500}
 """The official client drops the words of the former, and shows those of the latter."""
 
 
@@ -121,7 +121,7 @@ def _foreseen(request: Request, error: TidegateError) -> Failure:
         case Refused() if not _is_browser(request):
             # A browser would answer this header with a dialog of its own; there the console's login page asks.
             schemes = dict.fromkeys(a.scheme for a in services_of(request).authenticators)
-            challenge = ", ".join(f'{scheme} realm="tidegate"' for scheme in schemes)
+            challenge = ", ".join(_challenge(scheme) for scheme in schemes)
             return dataclasses.replace(failure, headers={"WWW-Authenticate": challenge})
         case NotVisible() if "name" in request.path_params and not _speaks_v1(request):
             # Without the name: absent and foreign, whatever they are called, are the same to the byte.
@@ -131,6 +131,11 @@ def _foreseen(request: Request, error: TidegateError) -> Failure:
         case Busy():
             return dataclasses.replace(failure, headers={"Retry-After": f"{max(1, round(error.retry_after))}"})
     return failure
+
+
+def _challenge(scheme: str) -> str:
+    # Negotiate takes no parameters: what follows it is a message of Kerberos' (RFC 4559, 4.1).
+    return scheme if scheme == "Negotiate" else f'{scheme} realm="tidegate"'
 
 
 def _is_browser(request: Request) -> bool:

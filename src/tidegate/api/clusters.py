@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from tidegate.api.access import caller
 from tidegate.api.address import address_of
 from tidegate.api.services import services_of
-from tidegate.model.cluster import ClusterState
+from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.errors import Conflict, Invalid
 from tidegate.wire import v2
 from tidegate.wire.names import SNI_PREFIX
@@ -61,16 +61,27 @@ async def list_clusters(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Clusters on a page.")] = 100,
     cursor: Annotated[str | None, Query(max_length=500, description="The next_cursor of the page before.")] = None,
-) -> v2.ClusterList:
+) -> Response:
     """List your clusters, newest first, also those that have ended; logs are left out."""
-    found = await services_of(request).clusters.find(
+    found = await services_of(request).clusters.entries(
         caller(request), states=_parse_states(state), before=_parse_cursor(cursor), limit=limit + 1
     )
     more = len(found) > limit
-    return v2.ClusterList(
-        clusters=[v2.ClusterBody.from_model(cluster, brief=True) for cluster in found[:limit]],
-        next_cursor=_cursor(found[limit - 1].created_at, found[limit - 1].name) if more else None,
-    )
+    texts = b",".join(entry.made(_brief) for entry in found[:limit])
+    next_cursor = json.dumps(_cursor(*found[limit - 1].place) if more else None).encode()
+    return _json(b'{"clusters":[' + texts + b'],"next_cursor":' + next_cursor + b"}")
+
+
+def _brief(cluster: Cluster) -> bytes:
+    return v2.ClusterBody.from_model(cluster, brief=True).model_dump_json().encode()
+
+
+def _whole(cluster: Cluster) -> bytes:
+    return v2.ClusterBody.from_model(cluster).model_dump_json().encode()
+
+
+def _json(text: bytes) -> Response:
+    return Response(text, media_type="application/json")
 
 
 def _parse_states(text: str | None) -> frozenset[ClusterState] | None:
@@ -101,9 +112,9 @@ def _parse_cursor(text: str | None) -> tuple[float, str] | None:
     raise Invalid("cannot page on: cursor is not a next_cursor of this gateway", field="cursor")
 
 
-async def show_cluster(request: Request, name: str) -> v2.ClusterBody:
+async def show_cluster(request: Request, name: str) -> Response:
     """Read one cluster, also after its end."""
-    return v2.ClusterBody.from_model(await services_of(request).clusters.get(caller(request), name))
+    return _json((await services_of(request).clusters.entry(caller(request), name)).made(_whole))
 
 
 async def patch_cluster(request: Request, name: str, body: v2.ClusterPatch) -> v2.ClusterBody:

@@ -1,4 +1,8 @@
-"""The whole API on one screen: method, path, who may call it, and what answers."""
+"""The whole API on one screen: method, path, who may call it, and what answers.
+
+What only shows is for every ``reader``; what changes something or hands out credentials is for a ``user``, whose
+credential is not read-only.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,19 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from tidegate.api import about, agents, clusters, events, internal, options, v1
-from tidegate.api.access import GuardedRoute, Rule, agent, anyone, user
+from tidegate.api import about, agents, clusters, events, internal, login, options, tokens, v1
+from tidegate.api.access import PROVED, GuardedRoute, Rule, agent, anyone, reader, user
 from tidegate.api.access import internal as own_process
 from tidegate.wire.names import AGENT_PATH
-from tidegate.wire.v2 import ClusterBody, ErrorBody, Health
+from tidegate.wire.v2 import ClusterBody, ClusterList, ErrorBody, Health
+from tidegate.wire.v2_tokens import DeviceWaiting, MintedToken
 
 _CLUSTER_1 = "/api/v1/clusters/{name}"
 _CLUSTERS = "/api/v2/clusters"
 _CLUSTER = "/api/v2/clusters/{name}"
+_TOKENS = "/api/v2/tokens"
 
+_DEVICE: dict[int, type[BaseModel] | None] = {200: MintedToken, 202: DeviceWaiting}
 _STOPS = {202: ClusterBody, 204: None}
 
 
@@ -27,9 +34,10 @@ def api_routes() -> list[GuardedRoute]:
         # dask-gateway's protocol. The slashes at the end are part of it.
         _plain("GET", "/api/version", anyone, v1.version),
         _plain("GET", "/api/health", anyone, about.health),
-        _plain("GET", "/api/v1/options", user, v1.list_options),
-        _plain("GET", "/api/v1/clusters/", user, v1.list_clusters),
+        _plain("GET", "/api/v1/options", reader, v1.list_options),
+        _plain("GET", "/api/v1/clusters/", reader, v1.list_clusters),
         _plain("POST", "/api/v1/clusters/", user, v1.create_cluster),
+        # It shows what one connects with.
         _plain("GET", _CLUSTER_1, user, v1.show_cluster),
         _plain("DELETE", _CLUSTER_1, user, v1.stop_cluster),
         _plain("POST", _CLUSTER_1 + "/scale", user, v1.scale_cluster),
@@ -38,17 +46,23 @@ def api_routes() -> list[GuardedRoute]:
         _open("GET", "/api/v2/health", anyone, about.health, answers={200: Health, 503: Health}),
         _open("GET", "/api/v2/version", anyone, about.version),
         _plain("GET", "/api/v2/openapi.json", anyone, about.openapi),
-        _open("GET", "/api/v2/whoami", user, about.whoami),
-        _open("GET", "/api/v2/options", user, options.list_options),
+        _open("GET", "/api/v2/whoami", reader, about.whoami),
+        _open("GET", "/api/v2/options", reader, options.list_options),
         _open("POST", _CLUSTERS, user, clusters.create_cluster, 409, status_code=201),
-        _open("GET", _CLUSTERS, user, clusters.list_clusters),
-        _open("GET", _CLUSTER, user, clusters.show_cluster, 404),
+        _open("GET", _CLUSTERS, reader, clusters.list_clusters, answers={200: ClusterList}),
+        _open("GET", _CLUSTER, reader, clusters.show_cluster, 404, answers={200: ClusterBody}),
         _open("PATCH", _CLUSTER, user, clusters.patch_cluster, 404, 409),
         _open("DELETE", _CLUSTER, user, clusters.stop_cluster, 404, status_code=202, answers=_STOPS),
         _open("GET", _CLUSTER + "/credentials", user, clusters.show_credentials, 404, 409),
-        _open("GET", _CLUSTER + "/logs", user, clusters.show_logs, 404),
+        _open("GET", _CLUSTER + "/logs", reader, clusters.show_logs, 404),
         _stream(_CLUSTER + "/events", events.follow_cluster, 404),
         _stream("/api/v2/events", events.follow_all),
+        _open("POST", _TOKENS, user, tokens.create_token, 409, status_code=201),
+        _open("GET", _TOKENS, reader, tokens.list_tokens),
+        _open("DELETE", _TOKENS + "/{id}", user, tokens.revoke_token, 404, status_code=204, answers={204: None}),
+        # Logins in a terminal: who it is comes out in the end.
+        _open("POST", "/api/v2/login/device", anyone, login.begin_device, 404),
+        _open("POST", "/api/v2/login/device/token", anyone, login.complete_device, 404, answers=_DEVICE),
         # What runs in the clusters.
         _plain("POST", AGENT_PATH + "/report", agent, agents.report),
         _plain("GET", AGENT_PATH + "/wanted", agent, agents.wanted),
@@ -80,14 +94,14 @@ def _open(
 def _stream(path: str, handler: Callable[..., Any], *errors: int) -> GuardedRoute:
     """Return a route that answers with server-sent events (each carries an ``EventBody``), or that there are none."""
     content = {"text/event-stream": {"schema": {"type": "string"}}}
-    described = {**_errors(user, errors), 200: {"content": content}, 204: {}}
+    described = {**_errors(reader, errors), 200: {"content": content}, 204: {}}
     # A response class without a media type: FastAPI would describe the errors as events too.
     settings: dict[str, Any] = {"response_class": Response, "summary": _summary(handler)}
-    return GuardedRoute("GET", path, user, handler, responses=described, **settings)
+    return GuardedRoute("GET", path, reader, handler, responses=described, **settings)
 
 
 def _errors(rule: Rule, errors: tuple[int, ...]) -> dict[int | str, dict[str, Any]]:
-    wrong: tuple[int | str, ...] = (*((401,) if rule is user else ()), *errors, "4XX", "5XX")
+    wrong: tuple[int | str, ...] = (*((401,) if rule in PROVED else ()), *errors, "4XX", "5XX")
     return {status: {"model": ErrorBody} for status in wrong}
 
 

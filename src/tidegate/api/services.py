@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
 from tidegate.authn.flows import Flows
+from tidegate.authn.personal import PersonalTokens
 from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import Sessions
 from tidegate.control.agents import Agents
@@ -36,6 +37,8 @@ class Services:
     logins : mapping
         The authenticators by the names that the configuration gives them; asked in this order, the first that knows the
         caller decides.
+    tokens : PersonalTokens
+        What users can ask about their personal tokens.
     sessions : Sessions
         Of browsers.
     codes : LoginCodes
@@ -57,6 +60,7 @@ class Services:
     agents: Agents
     store: Store
     logins: Mapping[str, Authenticator]
+    tokens: PersonalTokens
     sessions: Sessions
     codes: LoginCodes
     flows: Flows

@@ -5,7 +5,8 @@ It never tells *what* was wrong (the caller answers every failure in the same wo
 and keeps no secret in memory longer than the call.
 
 Some can also log a person in: by a name and a password in a form of ours (``PasswordLogin``), or by sending the browser
-to a page of theirs, from which it comes back (``BrowserLogin``). The console offers what an authenticator can do.
+to a page of theirs, from which it comes back (``BrowserLogin``), or by a code that a terminal shows (``DeviceLogin``).
+The console offers what an authenticator can do.
 
 Which groups and which administrators the *configuration* names is not theirs to know: see ``roster.py``.
 """
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from tidegate.model.errors import NotAllowed
 from tidegate.model.principal import Principal
 
 
@@ -63,6 +65,14 @@ class Accepted:
     reply: str | None = field(default=None, repr=False)
 
 
+class NotAdmitted(NotAllowed):
+    """Somebody is known, but may not use this gateway. The answer carries the same ``reply`` as a good one."""
+
+    def __init__(self, message: str, *, reply: str | None = None) -> None:
+        super().__init__(message)
+        self.reply = reply
+
+
 class Authenticator(Protocol):
     """One way to prove who one is.
 
@@ -86,7 +96,7 @@ class Authenticator(Protocol):
         ------
         Busy
             When whoever has to be asked does not answer: nobody may take that for a wrong credential.
-        NotAllowed
+        NotAdmitted
             When it is right and known, but not for this gateway; the words say what to do.
         """
 
@@ -132,4 +142,56 @@ class BrowserLogin(Protocol):
         ------
         LoginFailed
             With a sentence for the person.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class BegunDevice:
+    """A login in a terminal that has begun: what it shows, and what is needed to complete it.
+
+    Parameters
+    ----------
+    user_code : str
+        What the person types ...
+    page : str
+        ... into this page, in any browser.
+    whole_page : str or None
+        The same page with the code in it, where there is one.
+    seconds : float
+        How long that is possible.
+    interval : float
+        Seconds between two questions whether they have.
+    secret : str
+        What ``complete_device`` needs.
+    """
+
+    user_code: str
+    page: str
+    whole_page: str | None
+    seconds: float
+    interval: float
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nobody has typed the code yet; ``slower`` if the question came too soon."""
+
+    slower: bool = False
+
+
+@runtime_checkable
+class DeviceLogin(Protocol):
+    """Knows people by a page of theirs, into which they type a code that a terminal shows (RFC 8628)."""
+
+    async def begin_device(self) -> BegunDevice | None:
+        """Begin a login; None where that is not possible."""
+
+    async def complete_device(self, secret: str) -> Principal | Waiting:
+        """Return who has typed the code, or that nobody has yet.
+
+        Raises
+        ------
+        LoginFailed
+            When nobody will; the sentence is for the person.
         """

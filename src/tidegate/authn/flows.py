@@ -1,4 +1,4 @@
-"""A login that goes by another page: what the browser has to bring back, sealed in a cookie.
+"""A login that goes by another page: what the browser, or the terminal, has to bring back, sealed.
 
 Between the two steps nothing is kept here, so either may be served by any control process, also after a restart. The
 cookie ties the return to the browser that began: a link that somebody else began opens nothing (login CSRF).

@@ -2,7 +2,8 @@
 
 An authenticator knows who somebody is, and perhaps their groups. What this gateway makes of it is decided here, at each
 request: whoever is taken off the list is no administrator from the next start on, whatever a token or a session that
-was made before says.
+was made before says. A role by group is for those whose groups somebody vouches for now: a token stores groups, but in
+a token only those count that the configuration gives.
 """
 
 from __future__ import annotations
@@ -33,7 +34,16 @@ class Roster:
 
     def place(self, principal: Principal) -> Principal:
         """Return the same user with all groups and the role that they have here."""
-        named = {group for group, members in self.groups.items() if principal.name in members}
+        named = self._named(principal)
         groups = principal.groups | named
-        admin = principal.admin or principal.name in self.admins or not groups.isdisjoint(self.admin_groups)
+        # What a token says of groups was true when it was made. That is not enough for the role.
+        vouched = named if principal.token else groups
+        admin = principal.admin or principal.name in self.admins or not vouched.isdisjoint(self.admin_groups)
         return replace(principal, groups=groups, admin=admin)
+
+    def to_store(self, principal: Principal) -> Principal:
+        """Return what of a user may be stored with a token: no role, and no group that the configuration gives."""
+        return Principal(principal.name, principal.groups - self._named(principal))
+
+    def _named(self, principal: Principal) -> frozenset[str]:
+        return frozenset(group for group, members in self.groups.items() if principal.name in members)

@@ -1,7 +1,9 @@
 """Browser sessions: a signed cookie that says who logged in, and until when that holds.
 
 Nothing is kept on the server: any control process that has the key can read a session, also after a restart. The price
-is that a session cannot be called back before it expires, so it lives for a working day and no longer.
+is that a session cannot be called back before it expires, so it lives for a working day and no longer. One that was
+begun with a personal token is worth what the token is: it has its scope and ends with it, also when it is revoked
+(``PersonalTokens.still_vouches_for``).
 
 A browser sends cookies by itself, also when a foreign page makes it send a request. So a session alone is never enough
 to change something: ``api/access.py`` demands that the request comes from a page of this gateway.
@@ -16,7 +18,7 @@ import json
 import time
 from collections.abc import Callable
 
-from tidegate.model.principal import Principal
+from tidegate.model.principal import Principal, Scope
 
 SESSION_SECONDS = 12 * 3600.0
 """A working day: whoever logs in in the morning is not asked again before the evening."""
@@ -34,7 +36,7 @@ class Sessions:
     """
 
     def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
-        self._key = hmac.digest(key, b"tidegate console session", hashlib.sha256)
+        self._key = hmac.digest(key, b"tidegate console session 2", hashlib.sha256)
         self._clock = clock
         # Cookies do not know ports: two gateways on one host must not overwrite each other's.
         self._mark = hmac.digest(self._key, b"name", hashlib.sha256).hex()[:8]
@@ -51,8 +53,9 @@ class Sessions:
     def seal(self, principal: Principal) -> str:
         """Return the cookie's value for a session of ``principal`` that begins now."""
         until = self._clock() + SESSION_SECONDS
-        content = json.dumps([principal.name, sorted(principal.groups), principal.admin, until], separators=(",", ":"))
-        body = base64.urlsafe_b64encode(content.encode()).decode()
+        who = [principal.name, sorted(principal.groups), principal.admin]
+        by = [principal.scope.value, principal.token, principal.until]
+        body = base64.urlsafe_b64encode(json.dumps([until, *who, *by], separators=(",", ":")).encode()).decode()
         return f"{body}.{self._sign(body)}"
 
     def read(self, value: str | None) -> Principal | None:
@@ -60,10 +63,10 @@ class Sessions:
         body, _, signature = (value or "").partition(".")
         if not hmac.compare_digest(self._sign(body).encode(), signature.encode("utf-8", "replace")):
             return None
-        name, groups, admin, until = json.loads(base64.urlsafe_b64decode(body))
-        if until <= self._clock():
+        until, name, groups, admin, scope, token, token_until = json.loads(base64.urlsafe_b64decode(body))
+        if min(until, token_until or until) <= self._clock():
             return None
-        return Principal(name, frozenset(groups), admin, method="session")
+        return Principal(name, frozenset(groups), admin, "session", Scope(scope), token, token_until)
 
     def _sign(self, body: str) -> str:
         return hmac.digest(self._key, body.encode("utf-8", "replace"), hashlib.sha256).hex()

@@ -6,7 +6,8 @@ belongs to (that is how the official dask-gateway client sends it).
 A look into the store costs half a millisecond and every request makes one, so an answer is remembered for
 ``CACHE_SECONDS``, under the hash of the secret. Only right answers are: wrong secrets can be made up without end and
 must not push right ones out, and a token that was minted this moment must work in this moment. A token that is revoked
-works until its answer is forgotten, hence the few seconds.
+here (``TokenAuthenticator.revoke``) is forgotten at once; one that another process revokes works until its answer is
+forgotten, hence the few seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tidegate.authn.base import Accepted, Presented
-from tidegate.model.principal import Principal, Token
+from tidegate.model.principal import Principal, Scope, Token
 
 SECRET_PREFIX = "tdg_"  # noqa: S105 - what scanners for leaked secrets look for, not a secret
 """How every secret begins, so that a scanner finds one that was committed by mistake (GitHub's have ``ghp_``)."""
@@ -47,6 +48,12 @@ class TokenStore(Protocol):
     async def find_token(self, secret: str) -> Token | None:
         """Return the token that this secret belongs to, expired or not, or None."""
 
+    async def list_tokens(self, principal: str) -> list[Token]:
+        """Return the tokens of one principal, newest first."""
+
+    async def remove_token(self, token_id: str) -> bool:
+        """Delete a token; return whether it was there."""
+
 
 class TokenAuthenticator:
     """Knows callers by their personal tokens.
@@ -65,6 +72,7 @@ class TokenAuthenticator:
         self._store = store
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[Token, float]] = OrderedDict()
+        self._revocations = 0
 
     async def start(self) -> None:
         """Nothing is to be made ready."""
@@ -83,7 +91,7 @@ class TokenAuthenticator:
         token = await self._find(secret)
         if token is None or (username is not None and not _is_name_of(token.principal, username)):
             return None
-        return Accepted(token.principal)
+        return Accepted(token.bearer)
 
     async def _find(self, secret: bytes) -> Token | None:
         text = secret.decode("ascii", "replace")
@@ -94,15 +102,30 @@ class TokenAuthenticator:
         token, good_until = self._known.get(digest, (None, 0.0))
         if token is None or good_until <= now:
             self._known.pop(digest, None)
+            revocations = self._revocations
             token = await self._store.find_token(text)
             if token is None:
                 return None
-            self._known[digest] = (token, now + CACHE_SECONDS)
-            if len(self._known) > CACHE_SIZE:
-                self._known.popitem(last=False)
+            # What was read while a token was revoked may be that token: it is not remembered.
+            if revocations == self._revocations:
+                self._remember(digest, token, now)
         if token.expires_at is not None and token.expires_at <= now:
             return None
         return token
+
+    def _remember(self, digest: bytes, token: Token, now: float) -> None:
+        self._known[digest] = (token, now + CACHE_SECONDS)
+        if len(self._known) > CACHE_SIZE:
+            self._known.popitem(last=False)
+
+    async def revoke(self, token_id: str) -> bool:
+        """Remove a token; when this returns, it is refused here. Return whether it was there."""
+        self._revocations += 1
+        try:
+            return await self._store.remove_token(token_id)
+        finally:
+            self._revocations += 1
+            self._known = OrderedDict((k, known) for k, known in self._known.items() if known[0].id != token_id)
 
 
 def _split_basic(value: str) -> tuple[bytes, bytes]:
@@ -123,7 +146,13 @@ def _is_name_of(principal: Principal, username: bytes) -> bool:
 
 
 async def mint_token(
-    store: TokenStore, principal: Principal, label: str, *, now: float, expires_at: float | None = None
+    store: TokenStore,
+    principal: Principal,
+    label: str,
+    *,
+    now: float,
+    expires_at: float | None = None,
+    scope: Scope = Scope.FULL,
 ) -> tuple[Token, str]:
     """Make a token for ``principal``, record it, and return it with its secret, which nobody can read again.
 
@@ -133,8 +162,10 @@ async def mint_token(
         What it is for, to be recognised by in a list.
     now, expires_at : float
         Seconds since the epoch; without ``expires_at`` it stays good until it is removed.
+    scope : Scope
+        What it is good for.
     """
     secret = SECRET_PREFIX + secrets.token_urlsafe(32)
-    token = Token(secrets.token_hex(8), principal, label, now, expires_at)
+    token = Token(secrets.token_hex(8), principal, label, now, expires_at, scope)
     await store.add_token(token, secret)
     return token, secret

@@ -14,6 +14,8 @@ Promises
 * **Stopped means gone.** After ``stop``, ``Seen.remains`` is false only when nothing of the cluster runs, grandchildren
   included, and its secrets are removed from wherever they were laid.
 * **Failures speak.** What the user can mend is ``Invalid``; what the engine refuses is ``BackendFailed``.
+* **Privileges are asked for.** A backend that has to run as root has an attribute ``privileged``, which is true. It is
+  then run in a process of its own, and only what is in this protocol can be asked of it (``remote.py``).
 * **Deadlines.** Every call returns or raises within ``CALL_TIMEOUT``.
 """
 
@@ -75,12 +77,16 @@ class Backend(Protocol):
     async def close(self) -> None:
         """Let go of connections and caches. **Clusters go on.**"""
 
+    def notes(self) -> Sequence[str]:
+        """Return what whoever starts the gateway should know of this engine, in sentences. After ``start``."""
+
     def options(self) -> Sequence[Option]:
         """Return the options that this backend offers when the administrator declares none."""
 
-    def prepare(self, spec: ClusterSpec, hints: Mapping[str, str]) -> ClusterSpec:
-        """Return ``spec`` with what only this backend can resolve, or raise ``Invalid``. Pure and quick.
+    async def prepare(self, spec: ClusterSpec, owner: str, hints: Mapping[str, str]) -> ClusterSpec:
+        """Return ``spec`` with what only this backend can resolve, or raise ``Invalid``. Quick, and without effect.
 
+        ``owner`` is the principal for whom the cluster is to be: some backends can run clusters for some people only.
         ``hints`` is what the client said of itself (``python``: the path of the notebook's interpreter). The limit on
         the number of workers (``max_workers``, ``max_workers_reason``) is *not* set here: see ``capacity``.
         """

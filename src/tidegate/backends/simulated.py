@@ -85,6 +85,10 @@ class SimulatedBackend:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
 
+    def notes(self) -> Sequence[str]:
+        """Return nothing: who simulates knows."""
+        return []
+
     def options(self) -> Sequence[Option]:
         """Return cores and memory."""
         return (
@@ -92,7 +96,7 @@ class SimulatedBackend:
             Option("worker_memory", Kind.FLOAT, 2.0, label="Worker memory", minimum=0.25, maximum=1024.0, unit="GiB"),
         )
 
-    def prepare(self, spec: ClusterSpec, hints: Mapping[str, str]) -> ClusterSpec:
+    async def prepare(self, spec: ClusterSpec, owner: str, hints: Mapping[str, str]) -> ClusterSpec:
         """Return ``spec``: there is nothing to resolve."""
         return replace(spec, environment=spec.environment or "simulated")
 

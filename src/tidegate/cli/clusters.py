@@ -115,7 +115,7 @@ def scale(
     """Set the number of workers."""
     with _gateway(address) as gateway:
         report = gateway.scale_cluster(name, workers)
-    typer.echo(f"{name}: {report.wanted} workers wanted, {report.workers} running")
+    typer.echo(f"{name}: {report.workers} / {report.wanted} worker{'' if report.wanted == 1 else 's'}")
 
 
 @app.command()

@@ -18,6 +18,8 @@ from typer.core import TyperGroup
 COMMANDS = {
     "serve": ("tidegate.cli.serve", "serve"),
     "clusters": ("tidegate.cli.clusters", "app"),
+    "login": ("tidegate.cli.login", "login"),
+    "tokens": ("tidegate.cli.tokens", "app"),
     "tour": ("tidegate.cli.tour", "tour"),
     "users": ("tidegate.cli.users", "app"),
     "config": ("tidegate.cli.config", "app"),

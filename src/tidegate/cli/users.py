@@ -70,7 +70,9 @@ def remove(name: Name, config: ConfigFile = None, data: Data = None) -> None:
         _must_know(_file(config, data), name)
         with _file(config, data).changing() as users:
             users.pop(name, None)
-    typer.echo(f"{name} cannot log in by password any more. `tidegate tokens list {name}` shows what else they have.")
+    typer.echo(
+        f"{name} cannot log in by password any more. `tidegate tokens list --user {name}` shows what else they have."
+    )
 
 
 def _file(config: Path | None, data: Path | None) -> UserFile:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -20,12 +20,20 @@ from tidegate.client.errors import GatewayAuthError, GatewayValueError
 class GatewayAuth:
     """Base of all ways to prove who one is; itself it sends nothing.
 
-    A subclass overrides ``headers``, or the two hooks of dask-gateway.
+    A subclass overrides ``headers``; or, where the answer has to prove something too, ``begin`` and ``check``; or the
+    two hooks of dask-gateway.
     """
 
     def headers(self, url: str) -> dict[str, str]:
         """Return the headers that go with every request to ``url``."""
         return {}
+
+    def begin(self, url: str) -> tuple[dict[str, str], Any]:
+        """Return the headers of one request to ``url``, and what ``check`` needs (None: there is nothing to check)."""
+        return self.headers(url), None
+
+    def check(self, resp: Any, context: Any) -> None:
+        """Look at the answer to that request, before anybody believes it; refusals excepted (401, "come back")."""
 
     def pre_request(self, resp: Any) -> tuple[dict[str, str], Any]:
         """Return headers for the second try after the 401 answer ``resp``, and something for ``post_response``."""
@@ -99,25 +107,49 @@ class JupyterHubAuth(GatewayAuth):
 
 
 class KerberosAuth(GatewayAuth):
-    """The Kerberos ticket of whoever runs this process (SPNEGO, RFC 4559). Needs the package ``gssapi``."""
+    """The Kerberos ticket of whoever runs this process (SPNEGO, RFC 4559). Needs the package ``gssapi``.
 
-    def headers(self, url: str) -> dict[str, str]:
-        """Return a ``Negotiate`` header for the service ``HTTP`` on the gateway's host."""
-        try:
-            gssapi = import_module("gssapi")
-        except ImportError:
-            raise GatewayAuthError(
-                "cannot log in with Kerberos: the package gssapi is not installed. pip install gssapi"
-            ) from None
-        host = urlsplit(url).hostname
+    The gateway has to prove itself too, by reading the ticket: an answer without that proof is not believed.
+    """
+
+    def begin(self, url: str) -> tuple[dict[str, str], Any]:
+        """Return a ``Negotiate`` header for the service ``HTTP`` on the gateway's host. Each counts once."""
+        gssapi, host = _import_gssapi(), urlsplit(url).hostname
         try:
             service = gssapi.Name(f"HTTP@{host}", name_type=gssapi.NameType.hostbased_service)
-            token = gssapi.SecurityContext(name=service, usage="initiate").step()
+            mutual = gssapi.RequirementFlag.mutual_authentication
+            context = gssapi.SecurityContext(name=service, usage="initiate", flags=mutual)
+            message = context.step()
         except gssapi.exceptions.GSSError as error:
             raise GatewayAuthError(
-                f"cannot log in at {host} with Kerberos: {error}. Is there a ticket? kinit"
+                f"cannot log in at {host} with Kerberos: {error}. Is there a ticket? See klist, and get one with kinit"
             ) from None
-        return {"Authorization": "Negotiate " + b64encode(token or b"").decode()}
+        return {"Authorization": "Negotiate " + b64encode(message or b"").decode()}, context
+
+    def check(self, resp: Any, context: Any) -> None:
+        """Read the gateway's proof."""
+        gssapi = _import_gssapi()
+        scheme, _, proof = resp.headers.get("WWW-Authenticate", "").partition(" ")
+        try:
+            context.__DEFER_STEP_ERRORS__ = False
+            context.step(b64decode(proof if scheme.lower() == "negotiate" else ""))
+            is_proved = context.complete
+        except (ValueError, gssapi.exceptions.GSSError):
+            is_proved = False
+        if not is_proved:
+            raise GatewayAuthError(
+                f"cannot believe the answer of {resp.url.host} (HTTP status {resp.status}): it does not bear the proof "
+                "that the gateway could read your Kerberos ticket. Is this the gateway's address?"
+            )
+
+
+def _import_gssapi() -> Any:
+    try:
+        return import_module("gssapi")
+    except ImportError:
+        raise GatewayAuthError(
+            "cannot log in with Kerberos: the package gssapi is not installed. pip install gssapi"
+        ) from None
 
 
 KINDS: dict[str, type[GatewayAuth]] = {

@@ -26,12 +26,13 @@ from distributed import Client
 from distributed.core import Status
 from distributed.deploy.cluster import Cluster
 from distributed.objects import SchedulerInfo
-from distributed.utils import Log, Logs, NoOpAwaitable
+from distributed.utils import NoOpAwaitable
 
 from tidegate.client.adaptive import GatewayAdaptive
 from tidegate.client.background import end_task, run_in_loop
 from tidegate.client.errors import GatewayClusterError, GatewayError
 from tidegate.client.gateway import Gateway
+from tidegate.client.logs import collect_logs
 from tidegate.client.progress import Progress
 from tidegate.client.report import ClusterReport
 from tidegate.client.security import GatewaySecurity
@@ -43,7 +44,8 @@ logger = logging.getLogger("tidegate.client")
 
 STOP_SECONDS = 8.0
 """For telling the gateway that a cluster is to stop, when it was interrupted or this Python ends: less than
-``background.CLEANUP_SECONDS``, which waits for it."""
+``background.CLEANUP_SECONDS``, which waits for it. Who closes it otherwise waits for as long as the gateway may take to
+be restarted: a cluster that nobody stops costs more."""
 
 
 class GatewayCluster(Cluster):
@@ -127,6 +129,7 @@ class GatewayCluster(Cluster):
     ) -> None:
         self.gateway = gateway
         self.shutdown_on_close = shutdown_on_close
+        self._hurried = False
         self.security: GatewaySecurity | None = None
         self._wanted_options = (options, overrides)
         self._report: ClusterReport | None = None
@@ -224,25 +227,7 @@ class GatewayCluster(Cluster):
         workers : bool or iterable of str, optional
             Whether to include the workers', or the names or addresses of some.
         """
-        return self.gateway.sync(self._get_logs, cluster=cluster, scheduler=scheduler, workers=workers)
-
-    async def _get_logs(
-        self, cluster: bool = True, scheduler: bool = True, workers: bool | Iterable[str] = True
-    ) -> Logs:
-        texts = await self.gateway._logs(self.name)
-        logs = Logs()
-        if cluster:
-            report = await self.gateway._report(self.name)
-            reason = (report.reason or {}).get("message", "")
-            logs["Cluster"] = Log("\n".join([report.status.name.lower(), *filter(None, [reason, *report.notes])]))
-        if scheduler and "scheduler" in texts:
-            logs["Scheduler"] = Log(texts["scheduler"])
-        if workers:
-            known = self.scheduler_info["workers"]
-            chosen = None if workers is True else {str(known.get(w, {}).get("name", w)) for w in workers}
-            names = (n for n in texts if n != "scheduler" and (chosen is None or n in chosen))
-            logs.update({name: Log(texts[name]) for name in names})
-        return logs
+        return self.gateway.sync(collect_logs, self, cluster, scheduler, workers)
 
     # -- how large it is ------------------------------------------------------------------------------------------
 
@@ -335,7 +320,7 @@ class GatewayCluster(Cluster):
         await self._close_clients()
         ended = self._report is not None and self._report.status.ended
         if (self.shutdown_on_close if shutdown is None else shutdown) and self.name is not None and not ended:
-            await self._stop()
+            await self._stop(STOP_SECONDS if self._hurried else None)
         await self._disconnect()
 
     async def _close_clients(self) -> None:
@@ -343,9 +328,9 @@ class GatewayCluster(Cluster):
             if client.status not in ("closing", "closed"):
                 await client._close()
 
-    async def _stop(self) -> None:
+    async def _stop(self, seconds: float | None = STOP_SECONDS) -> None:
         try:
-            await asyncio.wait_for(self.gateway._stop_cluster(self.name), STOP_SECONDS)
+            await asyncio.wait_for(self.gateway._stop_cluster(self.name), seconds)
         except (GatewayError, asyncio.TimeoutError) as error:
             logger.error("cannot stop cluster %s: %s", self.name, str(error) or "the gateway did not answer in time")
 
@@ -404,5 +389,6 @@ def _close_all() -> None:
     """When Python ends, close what is still open: what ``shutdown_on_close`` says decides about the clusters."""
     for cluster in list(GatewayCluster._instances):
         if not cluster.gateway._asynchronous:
+            cluster._hurried = True
             with suppress(Exception):
                 cluster.close()

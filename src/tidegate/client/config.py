@@ -9,10 +9,11 @@ set up for it works unchanged::
       proxy-address: null                   # host:port, or a port, where schedulers are reached
       auth: {type: token, kwargs: {token: "{MY_TOKEN}"}}
       ca-file: null                         # authority to trust for https, beside the usual ones (tidegate: only)
+      listener-uid: null                    # OS user whom a gateway on this machine belongs to (tidegate: only)
       http-client: {proxy: true}            # true: from the environment; or an address; or false
       cluster: {options: {worker_cores: 2}} # what new_cluster() asks for by default
 
-Every text may name environment variables as ``{NAME}``.
+Every text may name environment variables as ``{NAME}``. Where there are no ``kwargs``, ``auth: jupyterhub`` will do.
 
 A section that names an address describes *that* gateway. So a ``tidegate:`` section with an address stands alone, and
 credentials that are written in a section are sent to no other address than the section's own.
@@ -66,6 +67,8 @@ class Settings:
         File of authorities to trust for https besides the usual ones.
     options : mapping
         Default cluster options.
+    listener_uid : int or None
+        The OS user as whom a gateway on this machine listens (see ``listener.py``).
     """
 
     address: str
@@ -79,6 +82,13 @@ class Settings:
     http_proxy: bool | str = True
     ca_file: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    listener_uid: int | None = None
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether the gateway is reached over loopback, where no HTTP proxy reaches."""
+        host = urlsplit(self.address).hostname or ""
+        return host in ("localhost", "::1") or host.startswith("127.")
 
     def scheduler_netloc(self, told_by_gateway: str | None = None) -> str:
         """Return ``host:port`` where schedulers are reached: as configured, as the gateway tells, or its own."""
@@ -94,8 +104,7 @@ class Settings:
         host = parts.hostname or ""
         if isinstance(self.http_proxy, str):
             return self.http_proxy
-        # What listens on this machine's loopback is out of a proxy's reach.
-        if not self.http_proxy or host in ("localhost", "::1") or host.startswith("127."):
+        if not self.http_proxy or self.is_on_this_machine:
             return None
         if urllib.request.proxy_bypass(host):
             return None
@@ -137,6 +146,7 @@ def resolve(
         http_proxy=True if http_proxy is None else http_proxy,
         ca_file=_first(sections, "ca-file"),
         options=_first(sections, "cluster.options") or {},
+        listener_uid=_check_uid(_first(sections, "listener-uid")),
     )
 
 
@@ -185,6 +195,8 @@ def _find_auth(sections: list[str], url: str, given: Any) -> _Auth:
     """
     for section in sections:
         kind, kwargs = _get(f"{section}.auth.type"), _get(f"{section}.auth.kwargs") or {}
+        if isinstance(short := _get(f"{section}.auth"), str):
+            kind = short
         if not kind and not kwargs:
             continue
         source = where_set(f"{section}.auth")
@@ -250,6 +262,12 @@ def _check_proxy(value: Any, address: str) -> str | None:
     if isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit()):
         return _join(urlsplit(address).hostname or "", int(value))
     return _netloc(str(value), "proxy_address")
+
+
+def _check_uid(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise GatewayValueError(f"cannot use {value!r} as `listener-uid`: write the number of an OS user")
 
 
 def _netloc(text: str, what: str) -> str:

@@ -210,7 +210,7 @@ class Gateway:
 
     async def _security(self, name: str) -> GatewaySecurity:
         body = await self._request_of(name, "GET", "/credentials")
-        return GatewaySecurity(body["certificate"], body["key"], body["sni"])
+        return GatewaySecurity(body["certificate"], body["key"], body["sni"], self._settings)
 
     async def _request_of(self, name: str, method: str, below: str = "", **kwargs: Any) -> Any:
         """Send a request about the cluster ``name``."""

@@ -12,6 +12,8 @@ from typing import Any
 
 from distributed.security import Security
 
+from tidegate.client.config import Settings
+
 
 class GatewaySecurity(Security):
     """Certificate and key of one cluster's client, and the server name under which it is reached.
@@ -24,17 +26,20 @@ class GatewaySecurity(Security):
         PEM of the key.
     sni : str
         The server name to ask for.
+    gateway : Settings, optional
+        How to talk to the gateway, which is asked when a connection is cut; by default what the configuration says.
     """
 
-    def __init__(self, certificate: str, key: str, sni: str) -> None:
+    def __init__(self, certificate: str, key: str, sni: str, gateway: Settings | None = None) -> None:
         super().__init__(
             require_encryption=True, tls_ca_file=certificate, tls_client_cert=certificate, tls_client_key=key
         )
         self.sni = sni
+        self.gateway = gateway
 
     def get_connection_args(self, role: str) -> dict[str, Any]:
-        """Return what ``distributed`` connects with."""
-        return {**super().get_connection_args(role), "server_hostname": self.sni}
+        """Return what ``distributed`` connects with; ``gateway`` means something to ``gateway://`` addresses alone."""
+        return {**super().get_connection_args(role), "server_hostname": self.sni, "gateway": self.gateway}
 
     def __repr__(self) -> str:
         return f"GatewaySecurity<{self.sni}>"

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from distributed.core import Status, rpc
 
+from tidegate.client import comm
 from tidegate.client.background import TICK_SECONDS
 from tidegate.client.errors import GatewayClusterError, GatewayError
 from tidegate.client.events import ENDED, LOOK, follow
 from tidegate.client.progress import Progress, choose_progress
 from tidegate.client.report import ClusterReport, ClusterStatus
+from tidegate.client.security import GatewaySecurity
 from tidegate.client.versions import find_problems, local_versions
 from tidegate.client.warn import warn
 from tidegate.client.watch import watch
@@ -43,7 +45,7 @@ async def start(cluster: GatewayCluster, progress: Progress | None) -> None:
     it. ``progress`` is None where nobody else draws it.
     """
     made_here = cluster.name is None
-    ticking = None
+    ticking = fetching = None
     if progress is None:
         progress = progress_of(cluster)
         ticking = asyncio.ensure_future(_tick(progress))
@@ -52,12 +54,12 @@ async def start(cluster: GatewayCluster, progress: Progress | None) -> None:
         if made_here:
             await _submit(cluster)
             progress.message = f"Cluster {cluster.name}: waiting for it to start"
+        fetching = asyncio.ensure_future(_fetch_keys(cluster.gateway, cluster.name))
+        fetching.add_done_callback(_take_note)
+        report = None if made_here else await cluster.gateway._report(cluster.name)
+        if report is None or report.status is not ClusterStatus.RUNNING:
             report = await wait_until_running(cluster.gateway, cluster.name, progress)
-        else:
-            report = await cluster.gateway._report(cluster.name)
-            if report.status is not ClusterStatus.RUNNING:
-                report = await wait_until_running(cluster.gateway, cluster.name, progress)
-        await connect(cluster, report)
+        await connect(cluster, report, await fetching)
     except BaseException:
         cluster.status = Status.closing
         if made_here and cluster.name is not None:
@@ -65,6 +67,8 @@ async def start(cluster: GatewayCluster, progress: Progress | None) -> None:
         await cluster._disconnect()
         raise
     finally:
+        if fetching is not None:
+            fetching.cancel()
         if ticking is not None:
             ticking.cancel()
             progress.close()
@@ -105,13 +109,26 @@ async def wait_until_running(gateway: Gateway, name: str, progress: Progress) ->
     raise (await gateway._report(name)).end_error("use")
 
 
-async def connect(cluster: GatewayCluster, report: ClusterReport) -> None:
+async def _fetch_keys(gateway: Gateway, name: str) -> GatewaySecurity:
+    """Fetch what it takes to connect to a cluster: it is there before the cluster runs, and so need not wait for it."""
+    await gateway._scheduler_netloc()
+    return await gateway._security(name)
+
+
+def _take_note(fetching: asyncio.Future[GatewaySecurity]) -> None:
+    # Of a cluster that does not come to run nobody asks for them, and what went wrong with it is told elsewhere.
+    if not fetching.cancelled():
+        fetching.exception()
+
+
+async def connect(cluster: GatewayCluster, report: ClusterReport, security: GatewaySecurity) -> None:
     """Open the connection to the scheduler, and begin to watch the cluster."""
     cluster._report = report
     check_versions(report)
-    cluster.security = await cluster.gateway._security(report.name)
-    netloc = await cluster.gateway._scheduler_netloc()
-    cluster.scheduler_comm = rpc(f"tls://{netloc}", connection_args=cluster.security.get_connection_args("client"))
+    cluster.security = security
+    comm.register()
+    connection_args = cluster.security.get_connection_args("client")
+    cluster.scheduler_comm = rpc(report.scheduler_address, connection_args=connection_args)
     try:
         await cluster._refresh()
     except OSError as error:

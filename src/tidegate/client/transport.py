@@ -32,6 +32,7 @@ from tidegate.client.errors import (
     GatewayServerError,
     GatewayValueError,
 )
+from tidegate.client.listener import check_listener
 
 T = TypeVar("T")
 
@@ -122,6 +123,8 @@ class Transport:
             try:
                 answer = await self._send(method, path, json=json, params=params, headers=headers)
             except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+                if isinstance(error, GatewayError):  # credentials: some of our errors are among Python's own, too
+                    raise
                 if waited > self._patience or isinstance(error, _HOPELESS):
                     raise self._unreachable(error) from None
             else:
@@ -186,9 +189,12 @@ class Transport:
         session = self._get_session()
         # A redirect would take the credentials to an address that nobody chose, and turn POST into GET.
         kwargs |= {"allow_redirects": False, **self._http_proxy()}
-        own = self.auth.headers(url) if hasattr(self.auth, "headers") else {}
+        own, proof = self._credentials(url)
         try:
             async with session.request(method, url, headers={**(headers or {}), **own}, **kwargs) as response:
+                # What stands before the gateway while that is restarted proves nothing, and only makes us come back.
+                if proof is not None and response.status not in (401, *RETRIED_STATUSES):
+                    self.auth.check(response, proof)
                 if response.status != 401 or own or self._asks_no_second_time:
                     yield response
                     return
@@ -199,6 +205,13 @@ class Transport:
         except aiohttp.ClientConnectorError:
             self._forget_names()
             raise
+
+    def _credentials(self, url: str) -> tuple[dict[str, str], Any]:
+        """Return the headers of one request that say who we are, and what its answer is checked with, if anything."""
+        if hasattr(self.auth, "begin"):
+            headers, proof = self.auth.begin(url)
+            return headers, proof
+        return (self.auth.headers(url) if hasattr(self.auth, "headers") else {}), None
 
     @property
     def _asks_no_second_time(self) -> bool:
@@ -215,6 +228,7 @@ class Transport:
                 connector=connector,
                 cookie_jar=aiohttp.CookieJar(unsafe=True),  # cookies also from a host without a name
                 headers={"User-Agent": f"tidegate/{_version()}", "Accept": "application/json"},
+                trace_configs=self._listener_checks(),
             )
             # Not __del__: collected together with us, the session could complain before we close it.
             forgotten = weakref.finalize(self, _close_forgotten, self._session, asyncio.get_running_loop())
@@ -224,6 +238,25 @@ class Transport:
     def _forget_names(self) -> None:
         if self._session is not None and isinstance(self._session.connector, aiohttp.TCPConnector):
             self._session.connector.clear_dns_cache()
+
+    def _listener_checks(self) -> list[aiohttp.TraceConfig]:
+        """Return what asks, around each new connection, whose listener is there, where that says something.
+
+        Before, so that a stranger's is not even connected to. And after, before anything is sent: what listens may have
+        changed in between.
+        """
+        uid = self.settings.listener_uid
+        is_direct = self.settings.is_on_this_machine and self.settings.proxy_for_http() is None
+        if uid is None or not is_direct or self.settings.address.startswith("https:"):
+            return []
+
+        async def check(*_: object) -> None:
+            check_listener(self.settings.address, uid)
+
+        checks = aiohttp.TraceConfig()
+        checks.on_connection_create_start.append(check)
+        checks.on_connection_create_end.append(check)
+        return [checks]
 
     def _ssl_context(self) -> ssl.SSLContext | bool:
         if not self.settings.address.startswith("https:"):

@@ -94,7 +94,8 @@ def reference(backends: Mapping[str, type[BaseModel]], logins: Mapping[str, type
 
 
 def _describe(entry: Entry, level: int | None = None) -> Iterator[str]:
-    facts = [entry.type and f"*{entry.type}*", entry.unit, entry.default and f"default `{entry.default}`"]
+    default = f"default `{entry.default}`" if entry.default else entry.type and "must be given"
+    facts = [entry.type and f"*{entry.type}*", entry.unit, default]
     line = ", ".join(fact for fact in facts if fact)
     yield f"{'#' * (level or 2 + entry.depth)} `{dotted(entry.location)}`\n"
     yield f"{line}\n\n{entry.doc}\n" if line else f"{entry.doc}\n"
@@ -185,4 +186,4 @@ def _unit(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default_factory is default_data:
         return "$XDG_DATA_HOME/tidegate, else ~/.local/share/tidegate"
-    return _yaml(field.get_default(call_default_factory=True))
+    return "" if field.is_required() else _yaml(field.get_default(call_default_factory=True))

@@ -81,6 +81,13 @@ def _check_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _check_network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError("write an address or a network, such as 10.0.0.7 or 10.0.0.0/24") from None
+
+
 def _check_host_pattern(text: str) -> str:
     if not re.fullmatch(r"\{name\}(\.[a-z0-9-]+)+", text):
         raise ValueError("write '{name}.' and a domain, such as {name}.dask.example.org")
@@ -144,12 +151,29 @@ def _check_logins(value: Any) -> Any:
     return {name: {} if given is None else given for name, given in value.items()} if isinstance(value, dict) else value
 
 
+class Tokens(Section):
+    """Personal tokens, which users make for their notebooks and programs."""
+
+    default_days: Annotated[float, Field(gt=0, le=36500), Unit("days")] = 90
+    """How long one is good when its maker says nothing."""
+    max_days: Annotated[float, Field(gt=0, le=36500), Unit("days")] = 366
+    """How long one is good at the most. What a token says of its owner's groups is as old as the token."""
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Tokens:
+        if self.default_days > self.max_days:
+            raise ValueError(f"default_days is {self.default_days:g}, and max_days only {self.max_days:g}")
+        return self
+
+
 class Authentication(Section):
     """How people prove who they are. Personal tokens always count; everything else is named here."""
 
     logins: Annotated[dict[str, dict[str, Any]], BeforeValidator(_check_logins)] = Field(default_factory=dict)
     """The authenticators, by their entry points in the group ``tidegate.authenticators``, each with its own settings.
     They are asked in this order, and the first that knows the caller decides."""
+    tokens: Tokens = Tokens()
+    """Personal tokens."""
     admins: tuple[str, ...] = ()
     """Users who administer the gateway."""
     admin_groups: tuple[str, ...] = ()
@@ -205,8 +229,25 @@ class Limits(Section):
 class Proxy(Section):
     """The processes through which everything passes."""
 
-    workers: Annotated[int, Field(ge=1, le=64), Unit("processes")] = 1
-    """How many share the port. One moves about a gigabyte a second; more use more cores."""
+    workers: Annotated[int, Field(ge=1, le=64), Unit("processes")] | None = None
+    """How many share the port. By default one per core: one moves about a gigabyte a second, and when one is killed,
+    another one goes on with its connections at once."""
+    connections: Annotated[int, Field(ge=1), Unit("connections")] = 10_000
+    """How many may be open at a time, of all clients. Each process has an equal share of this and of the following
+    limits, so a client whose connections are spread unevenly may be refused before. What does not fit into the open
+    files that the system allows (``LimitNOFILE=``, six for each connection) is not accepted either."""
+    connections_per_address: Annotated[int, Field(ge=1), Unit("connections")] = 1_000
+    """How many may be open at a time from one client address, or one /64 of IPv6. Not counted are this machine and
+    ``trusted_proxies``, and behind a ``public_url`` without ``trusted_proxies`` nobody is."""
+    page_burst: Annotated[int, Field(ge=1), Unit("pages")] = 20
+    """How many dashboard pages of one cluster may be loaded at once: JupyterLab restores a dozen panes together."""
+    pages_per_second: Annotated[float, Field(gt=0), Unit("pages per second")] = 1.0
+    """... and after that. A page costs the scheduler up to a quarter of a second in which it schedules nothing."""
+
+    @property
+    def processes(self) -> int:
+        """How many there are."""
+        return self.workers or min(64, len(os.sched_getaffinity(0)))
 
 
 class Timeouts(Section):
@@ -226,10 +267,16 @@ class Settings(Section):
     data: FilePath = Field(default_factory=default_data)
     """Folder for the database, its key, logs and the clusters' files; made with mode 0700. On a local disk: the
     database cannot live on a network file system."""
+    user: str | None = None
+    """Account that the gateway becomes when root starts it. Needed where the backend has to be started as root; then
+    only the part that starts clusters stays so. The data folder belongs to this account."""
     prefix: Annotated[str, AfterValidator(_check_prefix)] = ""
     """Path below which all of it is mounted, such as ``/services/dask-gateway``. Empty: at the root."""
     public_url: Annotated[str, AfterValidator(_check_url)] | None = None
     """The address that users write, prefix included, where it is not ``address``: behind another proxy or a name."""
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_check_network)], ...] = ()
+    """Addresses and networks (``10.0.0.0/24``) of proxies that stand before the gateway. What they say in
+    ``X-Forwarded-For`` is taken for the client's address; of anybody else it is ignored."""
     proxy_address: Annotated[str, AfterValidator(_check_address)] | None = None
     """``HOST:PORT`` at which clients reach the schedulers, where what stands at ``public_url`` passes HTTP only.
     By default the host and port of ``public_url``."""

@@ -84,13 +84,15 @@ async def follow_cluster(request: Request, name: str) -> Response:
     """Send what changes on a cluster's page again after each change."""
     clusters, principal = services_of(request).clusters, caller(request)
     await clusters.get(principal, name)
+    # Before the first drawing, which shows all that happened until then.
+    last = await clusters.last_event_id()
 
     async def draw() -> dict[str, str]:
         details = await _details_of(request, await clusters.get(principal, name))
         base = address_of(request).prefix
         return {part: render(f"_{part}.html", base=base, **details) for part in ("cluster", "events")}
 
-    return live.stream(clusters.follow(principal, cluster=name, after=0), draw)
+    return live.stream(clusters.follow(principal, cluster=name, after=last), draw)
 
 
 async def _details_of(request: Request, cluster: Cluster) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tidegate.api.access import GuardedRoute, Rule, anyone, form, page, user
+from tidegate.api.access import GuardedRoute, Rule, anyone, form, page, reader, user
 from tidegate.api.app import Failure
-from tidegate.console import actions, assets, dashboards, failures, pages, session
+from tidegate.console import actions, assets, dashboards, failures, pages, session, tokens
 
 
 class Console:
@@ -31,13 +31,17 @@ class Console:
             _route("GET", "/login/{method}", anyone, session.begin_login),
             _route("GET", "/login/{method}/return", anyone, session.complete_login),
             _route("POST", "/logout", form, session.log_out),
-            _route("GET", "/console/live", user, pages.follow_home),
-            _route("GET", "/console/clusters/{name}/live", user, pages.follow_cluster),
+            _route("GET", "/console/live", reader, pages.follow_home),
+            _route("GET", "/console/clusters/{name}/live", reader, pages.follow_cluster),
             _route("GET", "/console/clusters/{name}/logs", page, pages.show_logs),
             _route("POST", "/console/clusters", user, actions.create_cluster),
             _route("POST", "/console/clusters/{name}/size", user, actions.resize_cluster),
             _route("POST", "/console/clusters/{name}/stop", user, actions.stop_cluster),
+            _route("GET", "/tokens", page, tokens.show_tokens),
+            _route("POST", "/console/tokens", user, tokens.create_token),
+            _route("POST", "/console/tokens/{id}/revoke", user, tokens.revoke_token),
             _route("GET", "/console/static/{file}", anyone, assets.show_asset),
+            _route("GET", "/favicon.ico", anyone, assets.show_icon),
         ]
 
     def show_failure(self, request: Request, failure: Failure) -> Response:

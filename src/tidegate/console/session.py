@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from tidegate.api.access import ask_authenticators
 from tidegate.api.address import address_of
+from tidegate.api.login import TERMINAL
 from tidegate.api.services import services_of
 from tidegate.authn.base import BrowserLogin, PasswordLogin, Presented
 from tidegate.authn.flows import COOKIE as FLOW_COOKIE
@@ -96,7 +97,7 @@ async def complete_login(request: Request, method: str) -> Response:
     if not isinstance(login, BrowserLogin):
         raise NotVisible("There is nothing here")
     flow = services.flows.open(request.cookies.get(FLOW_COOKIE))
-    if flow is None or flow.method != method:
+    if flow is None or flow.method != method or flow.after == TERMINAL:
         return _login_page(request, "/", "This login took too long, or began in another browser: begin again.")
     try:
         principal = await login.complete(_return_url(request, method), flow.secret, dict(request.query_params))

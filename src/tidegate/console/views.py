@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from tidegate.model.cluster import Cluster, ClusterState, Reason, Target
 from tidegate.model.event import RecordedEvent
+from tidegate.model.principal import Principal, Scope, Token
 from tidegate.model.workers import worker_counts
 
 GIB = 2**30
@@ -116,6 +117,49 @@ def view_events(events: Sequence[RecordedEvent], now: float) -> list[EventView]:
         EventView(view_moment(e.at, now), e.event.message, "bad" if "log_tail" in e.event.data else "idle")
         for e in reversed(told)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """A personal token as the page shows it.
+
+    Parameters
+    ----------
+    state, tone : str
+        What it is good for, and which colour that has.
+    ends_words : str
+        In how long it expires, or since when it has; empty where it does not.
+    is_this : bool
+        Whether the viewer logged in with it.
+    """
+
+    id: str
+    label: str
+    state: str
+    tone: str
+    created: Moment
+    ends: Moment | None
+    ends_words: str
+    is_this: bool
+
+
+def view_token(token: Token, viewer: Principal, now: float) -> TokenView:
+    """Return what the page shows of ``token``."""
+    over = token.expires_at is not None and token.expires_at <= now
+    ends = None if token.expires_at is None else view_moment(token.expires_at, now)
+    words = ""
+    if ends is not None and token.expires_at is not None:
+        words = f"expired {ends.ago}" if over else f"expires in {describe_duration(token.expires_at - now)}"
+    return TokenView(
+        id=token.id,
+        label=token.label,
+        state="Expired" if over else "Read only" if token.scope is Scope.READ_ONLY else "Full",
+        tone="idle" if over else "busy" if token.scope is Scope.READ_ONLY else "good",
+        created=view_moment(token.created_at, now),
+        ends=ends,
+        ends_words=words,
+        is_this=token.id == viewer.token,
+    )
 
 
 def view_moment(at: float, now: float) -> Moment:

@@ -20,6 +20,7 @@ from typing import Any
 
 from tidegate.backends.base import Backend, Log
 from tidegate.control.bus import Bus
+from tidegate.control.catalogue import Catalogue, Entry
 from tidegate.control.credentials import LIFETIME, client_pem, mint
 from tidegate.control.engines import ask
 from tidegate.control.follow import follow
@@ -92,6 +93,7 @@ class Clusters:
     ) -> None:
         self._records = records
         self._store = records.store
+        self._catalogue = Catalogue(records.store)
         self._backends = backends
         self._backend = backend
         self._bus = bus
@@ -131,7 +133,7 @@ class Clusters:
         Invalid
             An option is unknown or breaks its rule, or the backend cannot run what was chosen.
         """
-        values, spec = self._resolve(options, hints or {})
+        values, spec = await self._resolve(options, principal.name, hints or {})
         now = self._clock()
         cluster = Cluster(
             name=secrets.token_hex(NAME_BYTES),
@@ -154,10 +156,12 @@ class Clusters:
         loop, lifetime = asyncio.get_running_loop(), self._limits.certificate_lifetime
         return await loop.run_in_executor(self._minting, mint, cluster.name, cluster.created_at, lifetime)
 
-    def _resolve(self, options: Mapping[str, Any], hints: Mapping[str, str]) -> tuple[dict[str, Any], ClusterSpec]:
+    async def _resolve(
+        self, options: Mapping[str, Any], owner: str, hints: Mapping[str, str]
+    ) -> tuple[dict[str, Any], ClusterSpec]:
         values, spec = policy.resolve(self._options, options)
         backend = self._backends[self._backend]
-        spec = backend.prepare(spec, hints)
+        spec = await ask("create a cluster", backend.prepare(spec, owner, hints))
         capacity = self._capacity(backend, spec)
         return values, replace(
             spec,
@@ -184,12 +188,16 @@ class Clusters:
         NotAllowed
             They may see it, but not do that.
         """
-        cluster = await self._store.load(name)
-        if cluster is None or not may(principal, Action.SEE, cluster):
+        return (await self.entry(principal, name, action)).cluster
+
+    async def entry(self, principal: Principal, name: str, action: Action = Action.SEE) -> Entry:
+        """Return what ``get`` does, with what was made of it."""
+        entry = await self._catalogue.get(name)
+        if entry is None or not may(principal, Action.SEE, entry.cluster):
             raise NotVisible(f"Cluster {_show(name)} not found")
-        if not may(principal, action, cluster):
-            raise NotAllowed(f"cannot {action.value} cluster {name}: it belongs to {cluster.owner}")
-        return cluster
+        if not may(principal, action, entry.cluster):
+            raise NotAllowed(f"cannot {action.value} cluster {name}: it belongs to {entry.cluster.owner}")
+        return entry
 
     async def find(
         self,
@@ -197,10 +205,21 @@ class Clusters:
         *,
         states: Collection[ClusterState] | None = None,
         before: tuple[float, str] | None = None,
-        limit: int = 100,
+        limit: int | None = None,
     ) -> list[Cluster]:
         """Return the principal's clusters, newest first; ``before`` (``created_at``, ``name``) pages on."""
-        return await self._store.find(owner=principal.name, states=states, before=before, limit=limit)
+        return [entry.cluster for entry in await self.entries(principal, states=states, before=before, limit=limit)]
+
+    async def entries(
+        self,
+        principal: Principal,
+        *,
+        states: Collection[ClusterState] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """Return what ``find`` does, with what was made of each."""
+        return await self._catalogue.find(principal.name, states=states, before=before, limit=limit)
 
     async def scale(
         self, principal: Principal, name: str, count: Any, group: str = DEFAULT_GROUP
@@ -280,9 +299,15 @@ class Clusters:
 
         None once the cluster has ended: its credentials end with it.
         """
-        await self.get(principal, name, Action.CONNECT)
-        credentials = await self._store.credentials(name)
-        return (client_pem(credentials), credentials.client_key) if credentials is not None else None
+        entry = await self.entry(principal, name, Action.CONNECT)
+        if entry.cluster.state.ended:
+            return None
+        if entry.client_credentials is None:
+            credentials = await self._store.credentials(name)
+            if credentials is None:
+                return None
+            entry.client_credentials = client_pem(credentials), credentials.client_key
+        return entry.client_credentials
 
     async def wait(self, principal: Principal, name: str, timeout: float) -> Cluster:
         """Return the cluster as soon as its start has come to something, or after ``timeout`` seconds as it is then."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import resources
 
@@ -33,8 +33,9 @@ LIFETIME = 3650 * 86400.0
 official client reads its certificate once, and workers have no agent that could bring them another: so a leaf has to
 outlast its cluster, however long that runs. Nothing is gained by less, since nobody trusts its authority once the
 cluster has ended."""
-EARLY = 600.0
-"""Seconds by which validity begins before now: the clocks of nodes are not all right to the minute."""
+EARLY = 86400.0
+"""Seconds by which validity begins before now: the clocks of nodes are not all right to the minute, and one that is set
+right may have been wrong by hours. Nothing is gained by less: nobody had the key before."""
 TOKEN_BYTES = 32
 """256 bits: out of reach of guessing, at any rate of requests. As hexadecimal it has no ``/``, which the peer's
 preload would take for a path."""
@@ -105,13 +106,19 @@ class LaunchFiles:
     ----------
     gateway : str
         The address under which agents reach the gateway, prefix included, without a slash at the end.
-    trust : str or None
-        PEM of the authorities to trust for it, if it is https with a certificate that the world does not know.
+    trust : callable
+        Returns PEM of the authorities to trust for it, if it is https with a certificate that the world does not know;
+        asked each time, since certificates are renewed.
+    listener_uid : int or None
+        The OS user as whom it listens, if it is http on the agents' own machine: they send a token to nobody else.
     """
 
-    def __init__(self, gateway: str, trust: str | None = None) -> None:
+    def __init__(
+        self, gateway: str, trust: Callable[[], str | None] = lambda: None, listener_uid: int | None = None
+    ) -> None:
         self._gateway = gateway.rstrip("/")
         self._trust = trust
+        self._listener_uid = listener_uid
 
     def build(self, cluster: Cluster, credentials: Credentials) -> Mapping[str, bytes]:
         """Return the content of each file, by name."""
@@ -121,7 +128,8 @@ class LaunchFiles:
             "url": self._gateway + AGENT_PATH.format(name=cluster.name),
             "token": credentials.agent_token,
             "dashboard_secret": credentials.dashboard_secret,
-            "ca": self._trust,
+            "ca": self._trust(),
+            "listener_uid": self._listener_uid,
         }
         texts = {
             "ca.pem": credentials.ca_cert,

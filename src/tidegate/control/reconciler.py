@@ -32,7 +32,7 @@ from tidegate.control.records import Records
 from tidegate.control.workqueue import WorkQueue
 from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.errors import Busy, TidegateError
-from tidegate.model.lifecycle import due, needs_look, plan, rewind
+from tidegate.model.lifecycle import CLOCK_STEP, due, needs_look, plan, rewind
 from tidegate.model.observation import Seen
 from tidegate.model.steps import Mark, Step
 from tidegate.model.workers import DEFAULT_TIMING, Timing
@@ -74,6 +74,8 @@ class Reconciler:
     bus : Bus
     clock : callable
         Returns the time, in seconds since the epoch.
+    steady : callable, optional
+        Returns seconds that nobody sets; from it the loop knows that the clock was set. By default it is not.
     pace, timing
         The numbers of the loop and of the workers' lifecycle.
     """
@@ -86,6 +88,7 @@ class Reconciler:
         bus: Bus,
         clock: Callable[[], float],
         *,
+        steady: Callable[[], float] | None = None,
         pace: Pace = DEFAULT_PACE,
         timing: Timing = DEFAULT_TIMING,
     ) -> None:
@@ -100,6 +103,7 @@ class Reconciler:
         self._queue = WorkQueue()
         self._retries = Backoff(pace.retry, pace.retry_limit)
         self._repeats = _Repeats(pace, clock)
+        self._jumps = _Jumps(clock, steady or clock)
 
     async def run(self) -> None:
         """Turn until cancelled."""
@@ -124,6 +128,9 @@ class Reconciler:
         StaleRecord, TidegateError
             The pass could not be finished; another will go on from where it stopped.
         """
+        if (jump := self._jumps.take()) != 0:
+            log.warning("the clock was set by %+.0f s: clusters that are starting get their full time again", jump)
+            await self.resume()
         cluster = await self._records.load(name)
         if cluster is None or cluster.state.ended:
             self._repeats.forget(name)
@@ -240,6 +247,24 @@ class Reconciler:
 
 def _restart_deadline(cluster: Cluster, now: float) -> Cluster:
     return replace(cluster, changed_at=now) if cluster.state is ClusterState.STARTING else cluster
+
+
+class _Jumps:
+    """Notices that the clock was set: it and one that nobody sets then no longer go alike."""
+
+    def __init__(self, clock: Callable[[], float], steady: Callable[[], float]) -> None:
+        self._clock = clock
+        self._steady = steady
+        self._ahead = clock() - steady()
+
+    def take(self) -> float:
+        """Return by how many seconds it was set since the last call; 0 for less than matters."""
+        ahead = self._clock() - self._steady()
+        jump = ahead - self._ahead
+        if abs(jump) <= CLOCK_STEP:
+            return 0.0
+        self._ahead = ahead
+        return jump
 
 
 class _Repeats:

@@ -133,7 +133,13 @@ class Routing:
         """Begin to connect to proxies that are new, and forget those that are gone."""
         if self._directory is None:
             return
-        present = {name: int(match[1]) for name in os.listdir(self._folder) if (match := _SOCKET.fullmatch(name))}
+        try:
+            names = os.listdir(self._folder)
+        except OSError as error:
+            # No descriptor is free. The proxies that are known stay, and new ones are found a second later.
+            log.warning("cannot look for proxies: %s", error.strerror)
+            return
+        present = {name: int(match[1]) for name in names if (match := _SOCKET.fullmatch(name))}
         for name in [n for n, link in self._links.items() if link.ended]:
             del self._links[name]
         for name, pid in present.items():

@@ -9,6 +9,7 @@ TidegateError
   +- Conflict         409  conflict             the state of the thing does not permit it now
   |    +- QuotaExceeded    quota-exceeded       names limit, use and what was asked
   +- BackendFailed    502  backend-failed       the public half never quotes the backend
+  |    +- DiskFull    507  disk-full            what is on record can still be read
   +- Busy             503  busy                 carries when to come back
 
 Each error has a ``code`` (for programs), a ``message`` (a sentence for the user that says what happened, to what,
@@ -110,6 +111,13 @@ class BackendFailed(TidegateError):
     def __init__(self, message: str, *, detail: str | None = None, permanent: bool = False) -> None:
         super().__init__(message, detail=detail)
         self.permanent = permanent
+
+
+class DiskFull(BackendFailed):
+    """There is no room to record anything. What is on record can be read; changes work again as soon as there is."""
+
+    status = 507
+    code = "disk-full"
 
 
 class Busy(TidegateError):

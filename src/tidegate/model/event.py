@@ -18,6 +18,8 @@ WORKERS = "workers-changed"
 """How many workers a cluster has changed; ``data`` has ``wanted``, ``running``, ``starting``."""
 WORKER_ENDED = "worker-ended"
 """A worker ended that nobody asked to end; ``data`` has ``worker``, ``code``, ``log_tail``."""
+WORKER_TROUBLE = "worker-trouble"
+"""Something went wrong at a worker that goes on, such as a restart; ``data`` has ``worker``, ``code``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,9 @@ def _plan_start(cluster: Cluster, seen: Seen | None, now: float) -> list[Step]:
     if seen is None:
         return []
     if scheduler is None:
-        # The engine accepted it and shows no trace: it lost it. The deadline goes on counting.
+        # The engine accepted it and shows no trace: it lost it, or is slow to show it. The deadline goes on counting.
+        # It is the same attempt, so that a launch that arrives late is found by its name and not doubled. A new one
+        # would have its agent told to exit. No plan needs one: a scheduler that has ended is the end of its cluster.
         return _start_overdue(cluster, now) or [Launch()]
     if scheduler.state is ProcessState.QUEUED:
         # Waiting in a queue is not starting: the deadline counts from the last time it was seen to wait.

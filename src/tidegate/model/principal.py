@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+
+class Scope(str, Enum):
+    """What a credential is good for."""
+
+    FULL = "full"
+    READ_ONLY = "read-only"
+    """To see and read: it changes nothing, connects to nothing and makes no other credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +28,40 @@ class Principal:
         Whether the user administers this gateway.
     method : str
         Which authenticator vouched (for the log): ``token``, ``session``, ...
+    scope : Scope
+        What the credential is good for by which they proved it.
+    token : str
+        The personal token that it all goes back to, by its id; also in a session that was begun with one. Empty where
+        there is none.
+    until : float or None
+        When the token expires by which they proved it (a personal one, or a provider's), in seconds since the epoch:
+        nothing that is made with it may be good for longer. None for never, and where there is none.
     """
 
     name: str
     groups: frozenset[str] = field(default_factory=frozenset)
     admin: bool = False
     method: str = "token"
+    scope: Scope = Scope.FULL
+    token: str = ""
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A personal credential, as it is kept: of the secret itself only a hash is stored."""
+    """A personal credential, as it is kept: of the secret itself only a hash is stored.
+
+    ``principal`` is who it was made for, as far as that is stored: name, groups, role.
+    """
 
     id: str
     principal: Principal
     label: str
     created_at: float
     expires_at: float | None = None
+    scope: Scope = Scope.FULL
+
+    @property
+    def bearer(self) -> Principal:
+        """Who presents it."""
+        return replace(self.principal, scope=self.scope, token=self.id, until=self.expires_at)

@@ -41,13 +41,14 @@ DEFAULT_TIMING = Timing()
 def plan_workers(cluster: Cluster, seen: Seen, now: float, timing: Timing) -> list[Step]:
     """Return the steps that bring the workers of a running cluster nearer to the wanted sizes."""
     after, happened = _settle_ended(cluster, seen, now, timing)
+    after, troubles = _note_troubles(after, seen)
     for group in after.groups:
         after = _resize(after, group, now, timing)
     after = _forget_old(after, now, timing)
 
     steps: list[Step] = []
     if after != cluster:
-        steps.append(Mark(after, (*happened, *_counts_changed(cluster, after))))
+        steps.append(Mark(after, (*happened, *troubles, *_counts_changed(cluster, after))))
     to_stop = _unwanted(after, seen)
     if to_stop:
         steps.append(StopWorkers(to_stop))
@@ -149,6 +150,28 @@ def _why_worker_ended(process: ProcessSeen | None) -> Reason:
     return reasons.reason(code, why=process.why, log_tail=process.log_tail)
 
 
+def _note_troubles(cluster: Cluster, seen: Seen) -> tuple[Cluster, list[Event]]:
+    """Record what went wrong at workers that go on: their owner sees a task fail and wants to know why.
+
+    Once for each worker, and once more when it is memory. What tells of it is in the hands of the cluster's user, who
+    could else fill the history.
+    """
+    noted: list[Worker] = []
+    for worker in cluster.active_workers():
+        process = seen.workers.get(worker.name)
+        if process is None or process.state is not ProcessState.RUNNING or not process.why:
+            continue
+        code = process.code if process.code in reasons.WORKER_CODES else reasons.EXITED
+        if worker.reason is None or (code == reasons.OUT_OF_MEMORY != worker.reason.code):
+            noted.append(replace(worker, reason=Reason(code, f"It goes on, but {process.why}")))
+    happened = [
+        Event(events.WORKER_TROUBLE, f"Worker {w.name}: {w.reason.message}", {"worker": w.name, "code": w.reason.code})
+        for w in noted
+        if w.reason is not None
+    ]
+    return cluster.with_workers(*noted), happened
+
+
 def _resize(cluster: Cluster, group: WorkerGroup, now: float, timing: Timing) -> Cluster:
     """Name the workers that are missing; let go of those that are too many and not running yet.
 
@@ -205,4 +228,4 @@ def worker_counts(cluster: Cluster) -> dict[str, int]:
 def workers_event(cluster: Cluster) -> Event:
     """Return the event that tells the present number of workers."""
     counts = worker_counts(cluster)
-    return Event(events.WORKERS, f"{counts['running']} of {counts['wanted']} workers are running", counts)
+    return Event(events.WORKERS, f"Workers running: {counts['running']} of {counts['wanted']}", counts)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from tidegate.proxy.certificate import Certificate
 from tidegate.proxy.connections import Admission, Waiting
 from tidegate.proxy.dial import tune
 from tidegate.proxy.hello import Malformed, Name, NotTls
@@ -53,7 +54,7 @@ class Acceptor:
     admission : Admission
     waiting : Waiting
     limits : Limits
-    tls : ssl.SSLContext, optional
+    tls : Certificate, optional
         Makes HTTP into HTTPS.
     """
 
@@ -65,7 +66,7 @@ class Acceptor:
         admission: Admission,
         waiting: Waiting,
         limits: Limits,
-        tls: ssl.SSLContext | None = None,
+        tls: Certificate | None = None,
     ) -> None:
         self._listeners = listeners
         self._passthrough = passthrough
@@ -177,9 +178,10 @@ class Acceptor:
 
     async def _serve_http(self, sock: socket.socket, release: Callable[[], None]) -> bool:
         # From here on aiohttp owns the socket: it is closed by its transport, and the protocol tells when.
-        handshake = None if self._tls is None else self._limits.header_seconds
+        tls = None if self._tls is None else self._tls.context()
+        handshake = None if tls is None else self._limits.header_seconds
         connection = partial(self._http.connection, release)
-        await self._loop.connect_accepted_socket(connection, sock, ssl=self._tls, ssl_handshake_timeout=handshake)
+        await self._loop.connect_accepted_socket(connection, sock, ssl=tls, ssl_handshake_timeout=handshake)
         return True
 
     def _complain(self, message: str, what: object) -> None:

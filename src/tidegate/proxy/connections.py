@@ -111,26 +111,37 @@ class Admission:
     total : int
         Connections in all.
     per_address : int or None
-        Connections from one address; None where all users may have the same one, which those of this machine have
-        anyway. An IPv6 client owns a whole /64, so that counts as one.
+        Connections from one address; None where all users may have the same one. An IPv6 client owns a whole /64, so
+        that counts as one.
     make_room : callable
         Ends a connection that can be spared, when there are as many as there may be; False when there is none.
+    shared : callable
+        Whether many people may come from an address, so that it has no limit of its own.
     """
 
     def __init__(
-        self, total: int, per_address: int | None = None, make_room: Callable[[], bool] = lambda: False
+        self,
+        total: int,
+        per_address: int | None = None,
+        make_room: Callable[[], bool] = lambda: False,
+        shared: Callable[[str], bool] = is_loopback,
     ) -> None:
         self._total = total
         self._per_address = per_address
         self._make_room = make_room
+        self._shared = shared
         self._open: Counter[str] = Counter()
         self.count = 0
 
     def admit(self, address: str) -> Callable[[], None] | None:
         """Count one connection in; returns what is to be called when it has ended, None if it is one too many."""
-        key = _network(address)
-        if self._has_enough(address, key) or (self.count >= self._total and not self._make_room()):
+        if self._has_enough(address) or (self.count >= self._total and not self._make_room()):
             return None
+        return self.count_in(address)
+
+    def count_in(self, address: str) -> Callable[[], None]:
+        """Count one connection in that is here already, whatever the limits; returns the same."""
+        key = _network(address)
         self._open[key] += 1
         self.count += 1
         released = False
@@ -147,8 +158,9 @@ class Admission:
 
         return release
 
-    def _has_enough(self, address: str, key: str) -> bool:
-        if self._per_address is None or is_loopback(address) or is_loopback(key):
+    def _has_enough(self, address: str) -> bool:
+        key = _network(address)
+        if self._per_address is None or self._shared(address) or self._shared(key):
             return False
         return self._open.get(key, 0) >= self._per_address
 

@@ -32,10 +32,6 @@ logger = logging.getLogger(__name__)
 class Operated(Protocol):
     """What control can ask of the proxy besides its routes."""
 
-    @property
-    def listener(self) -> socket.socket:
-        """The listening socket."""
-
     def status(self) -> Mapping[str, Any]:
         """What ``status`` answers."""
 
@@ -150,18 +146,17 @@ class ControlChannel:
 
     async def _answer(self, link: _Link, line: bytes) -> None:
         message: Any = None
-        descriptors: list[int] = []
         try:
             message = json.loads(line)
-            result = self._perform(message, descriptors)
+            result = self._perform(message)
         except Exception as error:  # control's mistake, not our end
             # The line may hold secrets: only what went wrong is told.
             logger.warning("cannot do what control asks: %s", type(error).__name__)
             result = {"ok": False, "error": f"{type(error).__name__}: {error}"}
         number = message.get("id") if isinstance(message, dict) else None
-        await link.send({"id": number, "ok": True, **result}, descriptors)
+        await link.send({"id": number, "ok": True, **result})
 
-    def _perform(self, message: dict[str, Any], descriptors: list[int]) -> Mapping[str, Any]:
+    def _perform(self, message: dict[str, Any]) -> Mapping[str, Any]:
         match message["op"]:
             case "replace":
                 self._routes.replace([Route.from_json(route) for route in message["routes"]])
@@ -171,8 +166,6 @@ class ControlChannel:
                 self._routes.delete(message["name"])
             case "status":
                 return self._proxy.status()
-            case "listener":
-                descriptors.append(self._proxy.listener.fileno())
             case "drain":
                 self._proxy.drain(accept=bool(message.get("accept", True)))
             case unknown:
@@ -197,10 +190,7 @@ class ControlChannel:
 
 
 class _Link:
-    """A connected control: lines in, lines out, and descriptors beside them.
-
-    It works on the bare socket because no stream of asyncio passes descriptors.
-    """
+    """A connected control: lines in, lines out."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -226,13 +216,10 @@ class _Link:
             if len(buffer) > LINE_LIMIT:
                 raise OSError(f"a line is longer than {LINE_LIMIT} bytes")
 
-    async def send(self, message: Mapping[str, Any], descriptors: list[int] | None = None) -> None:
-        """Send one line, with descriptors beside it."""
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send one line."""
         line = json.dumps(message).encode() + b"\n"
         async with self._turn:
-            if descriptors:
-                # Before any byte of this line waits in our queue: they arrive with the line's first byte.
-                line = line[socket.send_fds(self._sock, [line], descriptors) :]
             await self._loop.sock_sendall(self._sock, line)
 
 

@@ -26,6 +26,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from tidegate.proxy import answers
 from tidegate.proxy.api import Api
 from tidegate.proxy.dashboards import Dashboards
+from tidegate.proxy.forwarded import TrustedProxies
 from tidegate.proxy.headers import BadHeader, is_websocket, to_api
 from tidegate.proxy.hosts import CLUSTER_NAME, DashboardHost, ForeignHost, HostRule, InvalidHost
 
@@ -65,16 +66,26 @@ class Front:
         Path below which the gateway is (also) mounted.
     public_url : str or None
         How people reach the gateway.
+    trusted : TrustedProxies
+        Whose word about the client's address is passed on.
     """
 
     def __init__(
-        self, hosts: HostRule, api: Api, dashboards: Dashboards, *, prefix: str = "", public_url: str | None = None
+        self,
+        hosts: HostRule,
+        api: Api,
+        dashboards: Dashboards,
+        *,
+        prefix: str = "",
+        public_url: str | None = None,
+        trusted: TrustedProxies | None = None,
     ) -> None:
         self._hosts = hosts
         self._api = api
         self._dashboards = dashboards
         self._prefix = prefix
         self._public = urlsplit(public_url or "")
+        self._trusted = trusted or TrustedProxies()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -118,7 +129,7 @@ class Front:
                 return answer
         headers = to_api(
             request.headers,
-            client=request.remote or "",
+            client=self._trusted.client(request.remote or "", request.headers.getall("X-Forwarded-For", ())),
             scheme=self.scheme(request),
             host=host,
             prefix=target.prefix,

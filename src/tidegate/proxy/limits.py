@@ -56,7 +56,7 @@ class Limits:
     connections: int = 10_000
     """In all, per process."""
     connections_per_address: int = 1_000
-    """From one client address (one /64 for IPv6), per process; not from this machine, nor behind another proxy, where
+    """From one client address (one /64 for IPv6), per process; not from this machine, nor from another proxy, where
     all users have one address."""
     waiting: int = 2_500
     """Connections that wait for a whole ClientHello or request head, idle ones between two requests among them; beyond

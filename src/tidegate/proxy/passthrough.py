@@ -10,9 +10,11 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
 
-from tidegate.proxy.connections import ClusterConnections
+from tidegate.proxy.connections import Admission, ClusterConnections
 from tidegate.proxy.dial import OwnAddress, OwnAddresses, dial
+from tidegate.proxy.holding import Holding, Taken
 from tidegate.proxy.peek import hang_up
 from tidegate.proxy.pipes import PipePool
 from tidegate.proxy.routes import RouteTable
@@ -21,6 +23,9 @@ from tidegate.wire.names import SNI_PREFIX
 
 UNRECOGNIZED_NAME = bytes([21, 3, 3, 0, 2, 2, 112])
 """The fatal TLS alert that says "no such name here" (RFC 6066, 3), so that the client fails at once and says why."""
+
+AGAIN_SECONDS = 0.05
+"""Until connections are offered again that nobody could be given just now."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +47,32 @@ class Passthrough:
         What must never be dialled.
     connections : ClusterConnections
         Where each connection is counted, and from where it can be cut.
+    admission : Admission
+        Where a connection is counted that another process has left.
+    holding : Holding
+        Where each connection is registered, so that another process can go on with it.
     dial_seconds : float
     """
 
     def __init__(
-        self, routes: RouteTable, own: OwnAddresses, connections: ClusterConnections, *, dial_seconds: float
+        self,
+        routes: RouteTable,
+        own: OwnAddresses,
+        connections: ClusterConnections,
+        admission: Admission,
+        holding: Holding,
+        *,
+        dial_seconds: float,
     ) -> None:
         self._routes = routes
         self._own = own
         self._connections = connections
+        self._admission = admission
+        self._holding = holding
         self._dial_seconds = dial_seconds
-        self._pipes = PipePool()
+        self._pipes = PipePool(holding)
+        self._splices: dict[int, Splice] = {}
+        self._giving = False
 
     async def connect(self, client: socket.socket, name: str, ended: Callable[[], None]) -> bool:
         """Connect ``client``, whose ClientHello was seen but not consumed, with the scheduler of cluster ``name``.
@@ -80,17 +100,59 @@ class Passthrough:
         if self._routes.get(name) is None:  # withdrawn while we were dialling
             server.close()
             return False
-        splice = Splice(client, server, self._pipes)
-        forget = self._connections.add(name, splice.cut)
+        number = self._holding.hold(name, client.fileno(), server.fileno())
+        self._splice(name, client, server, number, ended).start()
+        if self._giving:
+            self.give_away()
+        return True
 
+    def take(self, taken: Taken) -> tuple[int, list[int], Callable[[], None]]:
+        """Get ready to go on with a connection that another process has left (``Holding``)."""
+        ended = self._admission.count_in(_address_of(taken.client))
+        number = self._holding.number()
+        splice = self._splice(taken.cluster, taken.client, taken.server, number, ended)
+        carried = zip(taken.carries, taken.pipes, strict=True)
+        pipes = [splice.adopt(direction, ends) for direction, ends in carried]
+
+        def begin() -> None:
+            splice.start()
+            if self._routes.loaded and self._routes.get(taken.cluster) is None:
+                splice.cut()  # its route was withdrawn while nobody had it
+            elif self._giving:
+                self.give_away()
+
+        return number, pipes, begin
+
+    def give_away(self) -> None:
+        """Let other processes go on with everything that is here, as far as they take it."""
+        self._giving = True
+        for number, splice in list(self._splices.items()):
+            if not splice.give_away(partial(self._holding.release, number)):
+                asyncio.get_running_loop().call_later(AGAIN_SECONDS, self.give_away)
+                return
+
+    def _splice(
+        self, name: str, client: socket.socket, server: socket.socket, number: int, ended: Callable[[], None]
+    ) -> Splice:
         def on_end() -> None:
+            del self._splices[number]
+            self._holding.drop(number)
             forget()
             ended()
 
-        splice.start(on_end)
-        return True
+        splice = Splice(client, server, self._pipes, number, on_end)
+        forget = self._connections.add(name, splice.cut)
+        self._splices[number] = splice
+        return splice
 
     def close(self) -> None:
         """Cut every connection and free what is lent."""
         self._connections.cut_all()
         self._pipes.close()
+
+
+def _address_of(client: socket.socket) -> str:
+    try:
+        return str(client.getpeername()[0])
+    except OSError:  # it has left already, which will be noticed when it is read from
+        return ""

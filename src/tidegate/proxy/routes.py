@@ -25,6 +25,8 @@ class RouteTable:
         Called with a name when its route is gone: cut its connections.
     secret_changed : callable
         Called with a name when its dashboard secret or its ticket key is another: open pages are to end.
+    replaced : callable
+        Called when a whole table has come: a connection that was taken over may be of a cluster that is not in it.
     wait_seconds : float
         How long ``find`` waits for the first full table.
     """
@@ -34,6 +36,7 @@ class RouteTable:
         *,
         withdrawn: Callable[[str], None] = lambda name: None,
         secret_changed: Callable[[str], None] = lambda name: None,
+        replaced: Callable[[], None] = lambda: None,
         wait_seconds: float = 10.0,
     ) -> None:
         self._routes: dict[str, Route] = {}
@@ -41,10 +44,16 @@ class RouteTable:
         self._loaded = asyncio.Event()
         self._on_withdrawn = withdrawn
         self._on_secret_changed = secret_changed
+        self._on_replaced = replaced
         self._wait_seconds = wait_seconds
 
     def __len__(self) -> int:
         return len(self._routes)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a whole table has come: only then is a name that is not in it no cluster's."""
+        return self._loaded.is_set()
 
     def get(self, name: str) -> Route | None:
         """Return the route to a cluster, None if it has none (yet, or any more)."""
@@ -74,6 +83,7 @@ class RouteTable:
         for route in wanted.values():
             self.put(route)
         self._loaded.set()
+        self._on_replaced()
 
     def put(self, route: Route) -> None:
         """Add a route, or change it. Open connections go on."""

@@ -3,6 +3,7 @@
 ========================  ===========================================================================================
 ``acceptor``              accepts, looks at the first bytes, hands on to ...
 ``passthrough``           ... ``splice``: TLS of a cluster, untouched; or to ...
+``holding``               registers what is spliced with the holder, and takes over what other processes have left
 ``http_connection``       ... ``http``: HTTP, which goes on to ``api`` or ``dashboards``
 ``control_channel``       fills ``routes``, reports connections
 ``lifetime``              says when it is over
@@ -17,7 +18,6 @@ import os
 import resource
 import signal
 import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -27,11 +27,14 @@ from tidegate.proxy import listener as listeners
 from tidegate.proxy.acceptor import Acceptor
 from tidegate.proxy.access import Access
 from tidegate.proxy.api import Api
+from tidegate.proxy.certificate import Certificate
 from tidegate.proxy.connections import Admission, ClusterConnections, Waiting
 from tidegate.proxy.control_channel import ControlChannel
 from tidegate.proxy.dashboards import Dashboards
 from tidegate.proxy.dial import OwnAddresses
 from tidegate.proxy.doors import Door
+from tidegate.proxy.forwarded import TrustedProxies
+from tidegate.proxy.holding import Holding
 from tidegate.proxy.hosts import HostRule
 from tidegate.proxy.http import Front
 from tidegate.proxy.http_connection import HttpServer
@@ -69,24 +72,39 @@ class Proxy:
         self.connections = ClusterConnections(self._connections_changed)
         self.lifetime = Lifetime(limits, lambda: bool(self.connections), lambda: len(self.routes) > 0)
         self.routes = RouteTable(
-            withdrawn=self._withdrawn, secret_changed=self._secret_changed, wait_seconds=limits.table_seconds
+            withdrawn=self._withdrawn,
+            secret_changed=self._secret_changed,
+            replaced=self._replaced,
+            wait_seconds=limits.table_seconds,
         )
         self.channel = ControlChannel(settings.run_dir, self.routes, self, self.lifetime.controls_changed)
         self.api = Api(settings.api_path, limits)
         self.access = Access(self.api, limits.access_seconds)
         self.pages = Pages(own, ClusterConnections(), limits)
-        self.passthrough = Passthrough(self.routes, own, self.connections, dial_seconds=limits.dial_seconds)
         waiting = Waiting(limits.waiting)
+        self.trusted = TrustedProxies(settings.trusted_proxies)
+        # A public address speaks of another proxy, whom all come from: unless we know it, addresses say nothing.
+        known = self.trusted or not settings.public_url
+        per_address = limits.connections_per_address if known else None
+        admission = Admission(limits.connections, per_address, waiting.make_room, self.trusted.share_an_address)
+        self.holding = Holding(
+            settings.run_dir,
+            listener=lambda: self.listener if self.acceptor.accepting else None,
+            take=lambda taken: self.passthrough.take(taken),
+            give=lambda: self.passthrough.give_away(),
+        )
+        self.passthrough = Passthrough(
+            self.routes, own, self.connections, admission, self.holding, dial_seconds=limits.dial_seconds
+        )
         self.http = HttpServer(self._front().handle, limits, waiting)
-        self.tls = _tls_context(settings)
-        # Behind another proxy, which is what a public address speaks of, everybody comes from its address.
-        per_address = None if settings.public_url else limits.connections_per_address
-        admission = Admission(limits.connections, per_address, waiting.make_room)
-        self.acceptor = Acceptor(sockets, self.passthrough, self.http, admission, waiting, limits, self.tls)
+        self.acceptor = Acceptor(
+            sockets, self.passthrough, self.http, admission, waiting, limits, _certificate(settings)
+        )
 
     async def run(self) -> None:
         """Serve until it is over."""
         self.acceptor.start()
+        self.holding.start()
         self.channel.start()
         logger.info("proxy %d listens on %s", os.getpid(), self.status()["address"])
         try:
@@ -102,6 +120,7 @@ class Proxy:
         self.lifetime.close()
         await self.http.shutdown(HTTP_END_SECONDS)
         self.passthrough.close()
+        self.holding.close()
         await self.pages.close()
         await self.api.close()
         await self.channel.close()
@@ -123,6 +142,7 @@ class Proxy:
             "mark": self.settings.mark,
             "accepting": self.acceptor.accepting,
             "draining": self.lifetime.draining,
+            "held": self.holding.connected,
             "routes": len(self.routes),
             "connections": self.counts(),
         }
@@ -132,24 +152,17 @@ class Proxy:
         return self.connections.counts()
 
     def drain(self, *, accept: bool) -> None:
-        """End when the last cluster connection is gone."""
+        """End when the last cluster connection is gone; where there are other processes, they take them at once."""
         if not accept:
             self.acceptor.stop()
+        self.holding.retire()
         self.lifetime.drain()
 
     def terminate(self) -> None:
         """End soon: what is connected has a deadline, and nothing new comes in."""
         self.acceptor.stop()
+        self.holding.retire()
         self.lifetime.terminate()
-
-    def reload_certificate(self) -> None:
-        """Use the certificate that is in the files now; connections go on with the one they began with."""
-        if self.tls is None or self.settings.tls_cert is None:
-            return
-        try:
-            self.tls.load_cert_chain(self.settings.tls_cert, self.settings.tls_key)
-        except (OSError, ssl.SSLError) as error:
-            logger.error("cannot use the new certificate in %s: %s", self.settings.tls_cert, error)
 
     def _front(self) -> Front:
         settings, limits = self.settings, self.settings.limits
@@ -168,7 +181,9 @@ class Proxy:
             frame_ancestors=settings.frame_ancestors,
             path_mode=settings.dashboard_hosts is None,
         )
-        return Front(hosts, self.api, dashboards, prefix=settings.prefix, public_url=settings.public_url)
+        return Front(
+            hosts, self.api, dashboards, prefix=settings.prefix, public_url=settings.public_url, trusted=self.trusted
+        )
 
     def _own_url(self) -> str:
         """Return the gateway's address for people on this machine, without a port: they may come through a tunnel."""
@@ -182,6 +197,11 @@ class Proxy:
         self.pages.forget(cluster)
         self.access.forget(cluster)
 
+    def _replaced(self) -> None:
+        for cluster in self.connections.counts():
+            if self.routes.get(cluster) is None:
+                self.connections.cut(cluster)
+
     def _secret_changed(self, cluster: str) -> None:
         self.pages.forget(cluster)
 
@@ -190,14 +210,10 @@ class Proxy:
         self.lifetime.check()
 
 
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_cert is None:
+def _certificate(settings: Settings) -> Certificate | None:
+    if settings.tls_cert is None or settings.tls_key is None:
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    return context
+    return Certificate(settings.tls_cert, settings.tls_key)
 
 
 def fit_limits(limits: Limits) -> Limits:
@@ -224,5 +240,5 @@ async def serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, proxy.terminate)
-    loop.add_signal_handler(signal.SIGHUP, proxy.reload_certificate)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed is none of its business
     await proxy.run()

@@ -38,6 +38,8 @@ class Settings:
         How people reach the gateway, prefix included. Default: the listener's own address.
     public_hosts : tuple of str
         Host names besides the loopback names under which a gateway that listens on loopback answers.
+    trusted_proxies : tuple of str
+        Addresses and networks of proxies before this one, whose ``X-Forwarded-For`` counts.
     dashboard_hosts : str or None
         Pattern of the host names of dashboards, with ``{name}`` for the cluster; None serves dashboards below
         ``/clusters/<name>/`` of the main host (path mode).
@@ -59,6 +61,7 @@ class Settings:
     prefix: str = ""
     public_url: str | None = None
     public_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     dashboard_hosts: str | None = "{name}.localhost"
     frame_ancestors: str = "'self'"
     tls_cert: Path | None = None
@@ -118,7 +121,7 @@ def _refuse_unknown(data: dict[str, Any], kind: type, what: str) -> None:
 
 
 _PATHS = ("run_dir", "api_socket", "tls_cert", "tls_key", "log_file")
-_TUPLES = ("listen_fds", "public_hosts")
+_TUPLES = ("listen_fds", "public_hosts", "trusted_proxies")
 
 
 def _typed(data: dict[str, Any]) -> dict[str, Any]:

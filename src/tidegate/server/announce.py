@@ -30,7 +30,7 @@ def announce(settings: Settings, address: Address, ready: dict[str, Any], say: S
     say(f"              (logs a browser in as {user}, once, within {ready['login_minutes']:g} minutes)")
     say(f"  Data, logs  {_short(settings.data)}")
     if settings.backend.name == "local":
-        say(f"  Isolation   {_isolation(user)}")
+        say(f"  Isolation   {_isolation(user, settings.backend.settings.get('accounts'))}")
     for note in ready["notes"]:
         say(f"  Note        {note}")
     say("")
@@ -54,7 +54,9 @@ def _workers(count: int) -> str:
     return "1 worker" if count == 1 else f"{count} workers"
 
 
-def _isolation(user: str) -> str:
+def _isolation(user: str, accounts: str | None) -> str:
+    if accounts == "owner":
+        return f"clusters run under their owners' accounts of this machine, and the gateway as the OS user {user}"
     if os.getuid() == 0:
         return "the gateway runs as root, and so does the code of every user: do not give tokens to others here"
     return f"clusters run as the OS user {user}, so they can read each other's files: for one person, or a trusted team"

@@ -7,7 +7,7 @@ works with.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +19,11 @@ from tidegate.api.services import Services
 from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
 from tidegate.authn.flows import Flows
+from tidegate.authn.personal import Lifetimes, PersonalTokens
 from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import Sessions
 from tidegate.authn.tokens import TokenAuthenticator
+from tidegate.backends.base import Backend
 from tidegate.config.load import Loaded
 from tidegate.config.offer import offered
 from tidegate.config.schema import Address, Settings
@@ -36,9 +38,9 @@ from tidegate.control.records import Records
 from tidegate.control.routing import Routing
 from tidegate.control.sweep import Sweep, SweepSettings
 from tidegate.server.authenticators import make_authenticators
-from tidegate.server.backend import make_backend
+from tidegate.server.backend import reach_backend
 from tidegate.server.proxies import dashboard_host
-from tidegate.server.urls import local_url
+from tidegate.server.urls import listener_uid, local_url
 from tidegate.store.base import Store
 from tidegate.store.sealing import KEY_FILE
 from tidegate.store.sql import SqlStore
@@ -51,6 +53,7 @@ class Gateway:
     """What the control process runs."""
 
     app: FastAPI
+    backends: Mapping[str, Backend]
     clusters: Clusters
     codes: LoginCodes
     reconciler: Reconciler
@@ -85,7 +88,7 @@ async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
         await store.start()
         stack.push_async_callback(store.close)
 
-        backend = make_backend(loaded)
+        backend = reach_backend(loaded)
         await backend.start()
         stack.push_async_callback(backend.close)
         backends = {settings.backend.name: backend}
@@ -97,13 +100,14 @@ async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
         bus = Bus()
         records = Records(store, bus)
         executor = Executor(records, backends, routing, _launch_files(settings, address), clock)
-        reconciler = Reconciler(records, backends, executor, bus, clock)
+        reconciler = Reconciler(records, backends, executor, bus, clock, steady=time.monotonic)
         sweep = Sweep(store, backends, clock, SweepSettings(keep=settings.history_days * DAY))
         options = offered(loaded, backend.options())
         limits = Limits(settings.limits.max_workers, settings.timeouts.start)
         clusters = Clusters(records, backends, settings.backend.name, bus, clock, options, limits)
 
-        logins: dict[str, Authenticator] = {"tokens": TokenAuthenticator(store), **make_authenticators(loaded)}
+        by_token = TokenAuthenticator(store)
+        logins: dict[str, Authenticator] = {"tokens": by_token, **make_authenticators(loaded)}
         for authenticator in logins.values():
             await authenticator.start()
             stack.push_async_callback(authenticator.close)
@@ -111,22 +115,26 @@ async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
         codes = LoginCodes()
         key = (settings.data / KEY_FILE).read_bytes()
         people = settings.authentication
+        roster = Roster(people.admins, people.admin_groups, people.groups)
+        lifetimes = Lifetimes(people.tokens.default_days * DAY, people.tokens.max_days * DAY)
         services = Services(
             clusters=clusters,
             agents=Agents(records, bus, clock),
             store=store,
             logins=logins,
+            tokens=PersonalTokens(store, by_token, roster, lifetimes),
             sessions=Sessions(key),
             codes=codes,
             flows=Flows(key),
-            roster=Roster(people.admins, people.admin_groups, people.groups),
+            roster=roster,
             proxy_address=settings.proxy_address,
             dashboard_host=dashboard_host(settings),
         )
-        yield Gateway(create_app(services, Console()), clusters, codes, reconciler, routing, store, sweep)
+        yield Gateway(create_app(services, Console()), backends, clusters, codes, reconciler, routing, store, sweep)
 
 
 def _launch_files(settings: Settings, address: Address) -> LaunchFiles:
     # Agents run beside the gateway here: they reach it where it listens, whatever its public name.
-    trust = settings.tls.cert.read_text() if settings.tls.cert else None
-    return LaunchFiles(local_url(settings, address), trust)
+    url = local_url(settings, address)
+    cert = settings.tls.cert
+    return LaunchFiles(url, lambda: cert.read_text() if cert else None, listener_uid(url))

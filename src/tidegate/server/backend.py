@@ -5,12 +5,16 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from tidegate.backends.base import Backend
+from tidegate.backends.remote import RemoteBackend
 from tidegate.config.load import BadConfig, Loaded, check, did_you_mean
 from tidegate.config.offer import offered
 from tidegate.model.options import OptionSet
 from tidegate.settings import Section
 
 GROUP = "tidegate.backends"
+
+LAUNCHER_SOCKET = "launcher.sock"
+"""Where the launcher listens, in the folder ``run`` of the data folder."""
 
 
 def make_backend(loaded: Loaded) -> Backend:
@@ -33,6 +37,19 @@ def make_backend(loaded: Loaded) -> Backend:
     kind = found[choice.name].load()
     settings = check(loaded, getattr(kind, "Settings", Section), choice.settings, ("backend",))
     backend: Backend = kind(loaded.settings.data, settings=settings.model_dump())
+    return backend
+
+
+def is_privileged(backend: Backend) -> bool:
+    """Return whether a backend has to run as root, in a process of its own."""
+    return bool(getattr(backend, "privileged", False))
+
+
+def reach_backend(loaded: Loaded) -> Backend:
+    """Return the backend as control sees it: in this process, or in the launcher's."""
+    backend = make_backend(loaded)
+    if is_privileged(backend):
+        return RemoteBackend(backend, loaded.settings.data / "run", LAUNCHER_SOCKET)
     return backend
 
 

@@ -44,7 +44,8 @@ def current_user() -> str:
 class Connection:
     """What a client needs to know: the address, the user's name and their token.
 
-    Where it is not None: an authority to trust, and the ``host:port`` at which schedulers are reached.
+    Where it is not None: an authority to trust, the ``host:port`` at which schedulers are reached, and the OS user as
+    whom the gateway listens in the clear on this machine.
     """
 
     address: str
@@ -52,6 +53,7 @@ class Connection:
     token: str
     ca_file: str | None = None
     proxy_address: str | None = None
+    listener_uid: int | None = None
 
     def __repr__(self) -> str:
         return f"Connection({self.address!r}, {self.user!r})"
@@ -62,6 +64,8 @@ class Connection:
         ours["auth"] = {"type": "token", "kwargs": {"token": self.token}}
         if self.ca_file:
             ours["ca-file"] = self.ca_file
+        if self.listener_uid is not None:
+            ours["listener-uid"] = self.listener_uid
         theirs: dict[str, Any] = {"address": self.address}
         theirs["auth"] = {"type": "basic", "kwargs": {"username": self.user, "password": self.token}}
         if self.proxy_address:

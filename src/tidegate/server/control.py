@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
-import os
 import signal
 import socket
 import sys
@@ -36,10 +34,11 @@ from tidegate.server.channel import Channel, Message
 from tidegate.server.client_config import current_user
 from tidegate.server.credential import leave_credential
 from tidegate.server.moved import note_address
+from tidegate.server.parent import die_with
+from tidegate.server.unix import listen
 from tidegate.server.urls import local_url
 from tidegate.telemetry.logs import configure_logs
 
-PR_SET_PDEATHSIG = 1
 LOCK_SECONDS = 5.0
 """How long to wait for the lock of an earlier control process: it was killed with its supervisor a moment ago."""
 GRACE_SECONDS = 1.0
@@ -53,22 +52,13 @@ LOOK_SECONDS = 0.1
 def main() -> None:
     """Run the control process until it is told to end, or its supervisor is gone."""
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
-    _die_with(parent)
+    die_with(parent)
     configure_logs("control")
     logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(end))
-
-
-def _die_with(parent: int) -> None:
-    """Be killed when the supervisor dies, and notice when it has died already."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "cannot ask to die with the supervisor")
-    if os.getppid() != parent:
-        sys.exit("the supervisor is gone")
 
 
 def _is_no_cut(record: logging.LogRecord) -> bool:
@@ -85,10 +75,11 @@ async def _run(end: socket.socket) -> None:
     try:
         # Held until the process ends: never closed.
         await _lock(settings.data / "control.lock")
-        async with assemble(Loaded(settings), address) as gateway:
-            with _listen(settings.data / "run") as listener:
+        async with assemble(Loaded(settings, folder=Path(greeting["folder"])), address) as gateway:
+            with listen(settings.data / "run", "api.sock") as listener:
                 notes = await leave_credential(gateway.store, settings, address)
                 notes += await note_address(gateway.store, settings.data, local_url(settings, address))
+                notes += [note for backend in gateway.backends.values() for note in backend.notes()]
                 await _Control(gateway, channel, listener).run(messages, notes)
     except TidegateError as error:
         await _say_failed(channel, error.message)
@@ -114,23 +105,6 @@ async def _lock(path: Path) -> int:
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(LOOK_SECONDS)
-
-
-@contextlib.contextmanager
-def _listen(folder: Path) -> Iterator[socket.socket]:
-    """Listen on the Unix socket of the API. What an earlier process left there is replaced in one step."""
-    # Through a descriptor, for an address holds 107 bytes and the folder may lie deep.
-    directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink("api.sock.new", dir_fd=directory)
-            listener.bind(f"/proc/self/fd/{directory}/api.sock.new")
-            listener.listen(1024)
-            os.rename("api.sock.new", "api.sock", src_dir_fd=directory, dst_dir_fd=directory)
-            yield listener
-    finally:
-        os.close(directory)
 
 
 class _Server(uvicorn.Server):

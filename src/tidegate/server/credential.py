@@ -11,7 +11,7 @@ from tidegate.authn.tokens import mint_token
 from tidegate.config.schema import Address, Settings
 from tidegate.model.principal import Principal
 from tidegate.server.client_config import ClientConfig, Connection, current_user
-from tidegate.server.urls import public_url
+from tidegate.server.urls import listener_uid, public_url
 from tidegate.store.base import Store
 
 LABEL = "first start of the gateway"
@@ -29,7 +29,8 @@ async def leave_credential(store: Store, settings: Settings, address: Address) -
     if secret is None or known is None or known.principal.name != user:
         secret = await _replace_token(store, Principal(user, admin=True))
     authority = _authority(settings.tls.cert)
-    return config.leave(Connection(public_url(settings, address), user, secret, authority, settings.proxy_address))
+    url = public_url(settings, address)
+    return config.leave(Connection(url, user, secret, authority, settings.proxy_address, listener_uid(url)))
 
 
 async def _replace_token(store: Store, principal: Principal) -> str:

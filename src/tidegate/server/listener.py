@@ -1,19 +1,15 @@
-"""The one listening socket: bound once, inherited by the proxies, and taken over from them after a restart.
+"""The one listening socket, bound once, and the proxies that accept from it and outlive who bound it.
 
-A proxy outlives the supervisor and control. The next supervisor does not bind again (which would fail, or need a gap in
-which connections are refused): it asks a living proxy of the same data folder for a duplicate of its listening socket.
-Connections that arrive meanwhile wait in the socket's queue, whoever accepts them.
+The next supervisor gets it from the holder (``server/holder.py``). Connections that arrive meanwhile wait in the
+socket's queue, whoever accepts them.
 """
 
 from __future__ import annotations
 
-import array
-import contextlib
 import errno
 import json
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,19 +42,7 @@ class LivingProxy:
 
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """Ask for one operation of ``wire/proxy.py``; raise ``OSError`` if it does not answer."""
-        answer, descriptors = _ask(self.path, op, **fields)
-        for descriptor in descriptors:
-            os.close(descriptor)
-        return answer
-
-    def listener(self) -> socket.socket:
-        """Return a duplicate of its listening socket."""
-        answer, descriptors = _ask(self.path, "listener")
-        if not descriptors:
-            raise OSError(f"the proxy {self.pid} did not hand over its socket: {answer.get('error')}")
-        for extra in descriptors[1:]:
-            os.close(extra)
-        return socket.socket(fileno=descriptors[0])
+        return _ask(self.path, op, **fields)
 
 
 def find_living(run: Path) -> list[LivingProxy]:
@@ -78,21 +62,9 @@ def find_living(run: Path) -> list[LivingProxy]:
     return living
 
 
-def open_listener(address: Address, living: list[LivingProxy]) -> socket.socket:
-    """Return the listening socket for ``address``: of a living proxy, else a new one.
-
-    Raises
-    ------
-    CannotServe
-        When the port is taken by another program, or is not ours to take.
-    """
-    hosts = _resolve(address) if living else []
-    for proxy in living:
-        there = proxy.address
-        if there.host in hosts and address.port in (0, there.port):
-            with contextlib.suppress(OSError):
-                return proxy.listener()
-    return bind(address)
+def fits(there: Address, asked: Address) -> bool:
+    """Whether a socket that is bound to one address is what is asked for."""
+    return asked.port in (0, there.port) and there.host in _resolve(asked)
 
 
 def bind(address: Address) -> socket.socket:
@@ -141,33 +113,22 @@ def _why_not(address: Address, error: OSError) -> str:
     return f"cannot listen at {address}: {error.strerror}"
 
 
-def _ask(path: Path, op: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
-    """Send one operation and return its answer, with the descriptors that came beside it."""
-    descriptors: list[int] = []
+def _ask(path: Path, op: str, **fields: Any) -> dict[str, Any]:
+    """Send one operation and return its answer."""
     received = b""
     with _connect(path) as link:
         link.settimeout(ANSWER_SECONDS)
         link.sendall(json.dumps({"id": 1, "op": op, **fields}).encode() + b"\n")
         while True:
-            room = socket.CMSG_SPACE(8 * array.array("i").itemsize)
-            data, ancillary, _, _ = link.recvmsg(65536, room, socket.MSG_CMSG_CLOEXEC)
-            descriptors += _descriptors(ancillary)
+            data = link.recv(65536)
             received += data
             *lines, received = received.split(b"\n")
             for answer in map(json.loads, lines):
                 # Events come unasked, in between.
                 if answer.get("id") == 1:
-                    return answer, descriptors
+                    return dict(answer)
             if not data:
                 raise ConnectionResetError(f"the proxy at {path} closed the connection")
-
-
-def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[int]:
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            received = array.array("i")
-            received.frombytes(data[: len(data) - len(data) % received.itemsize])
-            yield from received
 
 
 def _connect(path: Path) -> socket.socket:

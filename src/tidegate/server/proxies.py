@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 import socket
 import subprocess
 from contextlib import suppress
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tidegate.config.schema import Address, Settings
+from tidegate.config.schema import Address, Proxy, Settings
 from tidegate.server.children import Say, describe_end, end, keep_running, last_words, start, wait, wait_for_pid
 from tidegate.server.listener import LivingProxy, find_living
 
@@ -33,15 +34,27 @@ def proxy_settings(settings: Settings) -> dict[str, Any]:
         "prefix": settings.prefix,
         "public_url": settings.public_url,
         "public_hosts": [host] if (host := public_host(settings)) else [],
+        "trusted_proxies": list(settings.trusted_proxies),
         "dashboard_hosts": dashboard_host(settings),
         "tls_cert": str(tls.cert) if tls.cert else None,
         "tls_key": str(tls.key) if tls.key else None,
         "log_file": str(settings.data / "logs" / "proxy.log"),
+        "limits": _share(settings.proxy),
     }
-    # By this mark the next supervisor knows whether a living proxy is what it would start: settings, certificate, code.
-    certificate = tls.cert.read_text() if tls.cert else ""
-    mark = hashlib.sha256(json.dumps([version("tidegate"), content, certificate]).encode()).hexdigest()[:16]
+    # By this mark the next supervisor knows whether a living proxy is what it would start: settings and code.
+    mark = hashlib.sha256(json.dumps([version("tidegate"), content]).encode()).hexdigest()[:16]
     return content | {"mark": mark}
+
+
+def _share(proxy: Proxy) -> dict[str, Any]:
+    """Return the limits of one process: its share of those for all, for none knows what the others have."""
+    count = proxy.processes
+    return {
+        "connections": math.ceil(proxy.connections / count),
+        "connections_per_address": math.ceil(proxy.connections_per_address / count),
+        "page_burst": math.ceil(proxy.page_burst / count),
+        "pages_per_second": proxy.pages_per_second / count,
+    }
 
 
 def public_host(settings: Settings) -> str | None:

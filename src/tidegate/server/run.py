@@ -1,8 +1,8 @@
 """The supervisor: what ``tidegate serve`` runs. It holds nothing that lasts, so its death costs nobody anything.
 
-It opens the listening socket (or takes it over from the proxies of an earlier supervisor, so that a restart refuses no
-connection), keeps the proxies and the control process running, and talks to the person at the terminal. Control dies
-with it; proxies and clusters go on, and the next supervisor on the same data folder finds them.
+It opens the listening socket (or gets it from the holder that an earlier supervisor started, so that a restart refuses
+no connection), keeps holder, proxies and the control process running, and talks to the person at the terminal. Control
+dies with it; holder, proxies and clusters go on, and the next supervisor on the same data folder finds them.
 
 Ctrl-C says which clusters go on, and how to end them; a second one within ``AGAIN_SECONDS`` ends them too. SIGTERM and
 a terminal that is closed stop the gateway quickly, and clusters go on.
@@ -26,9 +26,11 @@ from tidegate.server.backend import check_backend
 from tidegate.server.channel import Closed
 from tidegate.server.children import Say
 from tidegate.server.control_process import ControlProcess
-from tidegate.server.listener import bound_address, find_living, open_listener
+from tidegate.server.holder import HolderProcess
+from tidegate.server.listener import bound_address, find_living
 from tidegate.server.probe import wait_until_served
 from tidegate.server.proxies import Proxies, proxy_settings
+from tidegate.server.rights import give_up_root
 
 AGAIN_SECONDS = 5.0
 """How long after the first Ctrl-C a second one ends the clusters: time to read what the first one printed."""
@@ -50,8 +52,9 @@ def serve(loaded: Loaded, say: Say) -> None:
     """
     settings = loaded.settings
     preflight.check_address(settings)
-    preflight.check_certificate(settings)
     check_backend(loaded)
+    give_up_root(loaded, say)
+    preflight.check_certificate(settings)
     make_authenticators(loaded)
     preflight.prepare_data(settings.data)
     lock = preflight.lock(
@@ -70,6 +73,7 @@ def serve(loaded: Loaded, say: Say) -> None:
 class _Supervisor:
     def __init__(self, loaded: Loaded, say: Say) -> None:
         self._settings = loaded.settings
+        self._folder = loaded.folder
         self._say = say
         self._signals: asyncio.Queue[int] = asyncio.Queue()
         self._served = False
@@ -80,14 +84,19 @@ class _Supervisor:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         settings, data = self._settings, self._settings.data
         living = await asyncio.to_thread(find_living, data / "run")
-        listener = open_listener(Address.parse(settings.address), living)
+        self._holder = HolderProcess(data, self._say)
+        listener = await self._holder.open_listener(Address.parse(settings.address), living)
         self._address = bound_address(listener, Address.parse(settings.address))
         mine = proxy_settings(settings)
-        self._proxies = Proxies(mine, listener, settings.proxy.workers, living, data, self._say)
-        greeting = {"settings": settings.model_dump(mode="json"), "address": str(self._address)}
+        self._proxies = Proxies(mine, listener, settings.proxy.processes, living, data, self._say)
+        greeting = {
+            "settings": settings.model_dump(mode="json"),
+            "address": str(self._address),
+            "folder": str(self._folder),
+        }
         self._control = ControlProcess(greeting, data, self._say)
-        self._looking_after_proxies = asyncio.create_task(self._proxies.run())
-        jobs = [self._looking_after_proxies, asyncio.create_task(self._control.run())]
+        self._data_plane = [asyncio.create_task(self._holder.run()), asyncio.create_task(self._proxies.run())]
+        jobs = [*self._data_plane, asyncio.create_task(self._control.run())]
         try:
             await self._work(jobs)
         finally:
@@ -96,6 +105,7 @@ class _Supervisor:
             await asyncio.wait(jobs)
             if not self._served:
                 await self._proxies.give_up()
+                await self._holder.give_up()
             listener.close()
 
     async def _work(self, jobs: Sequence[asyncio.Task[None]]) -> None:
@@ -172,9 +182,11 @@ class _Supervisor:
 
     async def _close_port(self) -> None:
         """Let the proxies end, for there is nothing to lead to; with clusters they stay, and hold the port."""
-        self._looking_after_proxies.cancel()
-        await asyncio.wait([self._looking_after_proxies])
+        for job in self._data_plane:
+            job.cancel()
+        await asyncio.wait(self._data_plane)
         await self._proxies.drain()
+        await self._holder.end()
 
 
 def _clusters(count: int) -> str:

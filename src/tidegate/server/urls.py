@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from urllib.parse import urlsplit
+
 from tidegate.config.schema import Address, Settings
 
 _DIALLED_AS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what listens everywhere is dialled here
@@ -22,3 +25,14 @@ def local_url(settings: Settings, address: Address) -> str:
 def public_url(settings: Settings, address: Address) -> str:
     """Return the address that users write, prefix included."""
     return settings.public_url or local_url(settings, address)
+
+
+def listener_uid(url: str) -> int | None:
+    """Return as whom the gateway listens at ``url``, if callers can and should ask: in the clear, on this machine.
+
+    All processes of the gateway that have to do with the listener run as the same user.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    is_loopback = host in ("localhost", "::1") or host.startswith("127.")
+    return os.getuid() if parts.scheme == "http" and is_loopback else None

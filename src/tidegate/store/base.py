@@ -55,6 +55,25 @@ class Credentials:
     ticket_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Clusters that changed.
+
+    Parameters
+    ----------
+    latest : int
+        Number of the latest change that is among them.
+    clusters : sequence of Cluster
+        As they are now.
+    pruned_before : float
+        Time in seconds since the epoch: clusters that ended before it are gone from the record.
+    """
+
+    latest: int
+    clusters: Sequence[Cluster]
+    pruned_before: float
+
+
 class Store(Protocol):
     """What the rest of the server asks of the database."""
 
@@ -101,6 +120,19 @@ class Store(Protocol):
 
     async def active(self) -> list[Cluster]:
         """Return every cluster that has not ended."""
+
+    async def latest_change(self) -> int:
+        """Return the number of the latest change of any cluster, by whatever process.
+
+        It tells of everything that was committed before the call, and costs so little that it can be asked with every
+        request.
+        """
+
+    async def changed_since(self, change: int) -> Changes:
+        """Return the clusters that were written after the change of that number."""
+
+    async def snapshot(self, ended: int) -> Changes:
+        """Return every cluster that has not ended, and the newest of those that have, at most ``ended``."""
 
     async def credentials(self, name: str) -> Credentials | None:
         """Return the unsealed secrets of a cluster, or None (also after its end: they die with it)."""

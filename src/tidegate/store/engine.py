@@ -27,7 +27,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Pool, QueuePool, create_engine, event, exc, make_url
 
-from tidegate.model.errors import BackendFailed, Busy, TidegateError
+from tidegate.model.errors import BackendFailed, Busy, DiskFull, TidegateError
 from tidegate.store.base import AlreadyExists, StoreUnusable
 
 WRITER_LOCK = 0x7469_6465_6761_7465
@@ -145,8 +145,8 @@ def _begin_postgresql(busy_timeout: float) -> Any:
 
 _ASK = "Tell the gateway's administrator"
 
+_DISK_FULL = f"cannot write to the gateway's database: its disk is full. {_ASK}"
 _SQLITE_SENTENCES = {
-    "SQLITE_FULL": f"cannot write to the gateway's database: its disk is full. {_ASK}",
     "SQLITE_IOERR": f"cannot use the gateway's database: its disk reports an error. {_ASK}",
     "SQLITE_READONLY": f"cannot write to the gateway's database: it has become read-only. {_ASK}",
     "SQLITE_CANTOPEN": f"cannot open the gateway's database. {_ASK}",
@@ -185,12 +185,14 @@ def _translate(error: exc.DBAPIError) -> TidegateError:
     if isinstance(name, str):
         if name.startswith(_SQLITE_BUSY):
             return Busy("cannot reach the gateway's database now: another process holds it. Try again", detail=detail)
+        if name == "SQLITE_FULL":
+            return DiskFull(_DISK_FULL, detail=f"{name}: {detail}")
         for prefix, sentence in _SQLITE_SENTENCES.items():
             if name.startswith(prefix):
                 return BackendFailed(sentence, detail=f"{name}: {detail}")
     state = getattr(error.orig, "sqlstate", None)
     if state == _POSTGRESQL_FULL:
-        return BackendFailed(_SQLITE_SENTENCES["SQLITE_FULL"], detail=detail)
+        return DiskFull(_DISK_FULL, detail=detail)
     if error.connection_invalidated or state in _POSTGRESQL_BUSY or (state is None and _is_postgresql_away(error)):
         return Busy("cannot reach the gateway's database now: try again in a moment", detail=detail)
     return BackendFailed(f"cannot use the gateway's database. {_ASK}", detail=detail)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, Select, Table, bindparam, delete, func, 
 from tidegate.model.cluster import Cluster, ClusterState, Worker, WorkerGroup
 from tidegate.model.event import Event, RecordedEvent
 from tidegate.store import rows, tables
-from tidegate.store.base import StaleRecord, Token
+from tidegate.store.base import Changes, StaleRecord, Token
 
 NAMES_AT_ONCE = 500
 """How many clusters' workers one query asks for; SQLite takes 32,766 parameters, old builds of it 999."""
@@ -23,7 +23,8 @@ NAMES_AT_ONCE = 500
 LARGEST_ID = 2**63 - 1
 """What a column holds. A client may well ask for events after 10**30: there are none."""
 
-ENDED = [state.value for state in ClusterState if state.ended]
+_ENDED_STATES = [state for state in ClusterState if state.ended]
+ENDED = [state.value for state in _ENDED_STATES]
 ACTIVE = [state.value for state in ClusterState if not state.ended]
 
 
@@ -32,7 +33,8 @@ ACTIVE = [state.value for state in ClusterState if not state.ended]
 
 def insert_cluster(connection: Connection, cluster: Cluster, sealed: bytes, agent_token_hash: str) -> None:
     """Write a new cluster with its groups, workers and credentials."""
-    connection.execute(insert(tables.clusters), rows.cluster_values(cluster))
+    values = rows.cluster_values(cluster) | {"change": _next_change(connection)}
+    connection.execute(insert(tables.clusters), values)
     _insert_parts(connection, tables.worker_groups, cluster.name, map(rows.group_values, cluster.groups))
     _insert_parts(connection, tables.workers, cluster.name, map(rows.worker_values, cluster.workers))
     connection.execute(
@@ -45,7 +47,7 @@ def update_cluster(connection: Connection, before: Cluster, after: Cluster) -> N
     """Write what differs between two values of one cluster, if the record is still at the revision of ``before``."""
     old = rows.cluster_values(before)
     changed = {k: v for k, v in rows.cluster_values(after).items() if v != old[k]}
-    changed["revision"] = before.revision + 1
+    changed |= {"revision": before.revision + 1, "change": _next_change(connection)}
     table = tables.clusters
     done = connection.execute(
         update(table).where(table.c.name == before.name, table.c.revision == before.revision).values(changed)
@@ -97,7 +99,50 @@ def prune_clusters(connection: Connection, before: float) -> list[str]:
     c = tables.clusters.c
     ended_at = func.coalesce(c.stopped_at, c.changed_at)
     gone = delete(tables.clusters).where(c.state.in_(ENDED), ended_at < before).returning(c.name)
-    return list(connection.execute(gone).scalars())
+    names = list(connection.execute(gone).scalars())
+    if names:
+        _next_change(connection)
+        connection.execute(
+            update(tables.changes).where(tables.changes.c.pruned_before < before).values(pruned_before=before)
+        )
+    return names
+
+
+# -- changes ---------------------------------------------------------------------------------------------------------
+
+LATEST_CHANGE = "SELECT latest FROM changes"
+
+_COUNT_ON = update(tables.changes).values(latest=tables.changes.c.latest + 1).returning(tables.changes.c.latest)
+
+
+def _next_change(connection: Connection) -> int:
+    """Count a change. Writers take turns, so the numbers ascend in the order of commit."""
+    number: int = connection.execute(_COUNT_ON).scalar_one()
+    return number
+
+
+def latest_change(connection: Connection) -> int:
+    """Return the number of the latest change."""
+    number: int = connection.exec_driver_sql(LATEST_CHANGE).scalar_one()
+    return number
+
+
+def changed_clusters(connection: Connection, change: int) -> Changes:
+    """Return the clusters that were written after the change of that number."""
+    c = tables.clusters.c
+    return _as_changes(connection, _load_clusters(connection, select(tables.clusters).where(c.change > change)))
+
+
+def snapshot_clusters(connection: Connection, ended: int) -> Changes:
+    """Return every cluster that has not ended, and the newest ``ended`` of those that have."""
+    return _as_changes(
+        connection, [*active_clusters(connection), *find_clusters(connection, None, _ENDED_STATES, None, ended)]
+    )
+
+
+def _as_changes(connection: Connection, found: Sequence[Cluster]) -> Changes:
+    latest, pruned_before = connection.execute(select(tables.changes.c.latest, tables.changes.c.pruned_before)).one()
+    return Changes(latest, found, pruned_before)
 
 
 def _load_clusters(connection: Connection, query: Select[Any]) -> list[Cluster]:

@@ -24,7 +24,7 @@ from tidegate.model.cluster import (
     WorkerState,
 )
 from tidegate.model.event import Event, RecordedEvent
-from tidegate.model.principal import Principal
+from tidegate.model.principal import Principal, Scope
 from tidegate.store.base import Token
 
 Values = dict[str, Any]
@@ -100,6 +100,7 @@ def token_values(token: Token, secret_hash: str) -> Values:
         "label": token.label,
         "created_at": token.created_at,
         "expires_at": token.expires_at,
+        "scope": token.scope.value,
     }
 
 
@@ -154,7 +155,7 @@ def to_event(row: Row[Any]) -> RecordedEvent:
 def to_token(row: Row[Any]) -> Token:
     """Return the token that a row of ``tables.tokens`` stands for."""
     principal = Principal(row.principal, frozenset(row.principal_groups), row.admin, row.method)
-    return Token(row.id, principal, row.label, row.created_at, row.expires_at)
+    return Token(row.id, principal, row.label, row.created_at, row.expires_at, Scope(row.scope))
 
 
 def _spec_document(spec: ClusterSpec) -> Values:

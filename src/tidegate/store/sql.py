@@ -9,6 +9,7 @@ The statements (``queries.py``) are plain, blocking functions; this file runs ea
   that has begun also ends: a request that is cancelled leaves no transaction open.
 * **Writers share one thread.** They queue in this process instead of waiting for SQLite's lock in turns of sleep, and
   what only the writer touches needs no lock. Between processes ``BEGIN IMMEDIATE`` rules.
+* **Whether anything changed is asked with every request**, so that one question has a shorter way (``latest.py``).
 * **The last value that was written of each active cluster is kept**, as what the next save is compared with. It is
   worth something only if its revision is the one that the caller started from; else the record is loaded. So it may be
   old or missing, never wrong: a revision of a cluster has one content.
@@ -33,9 +34,10 @@ from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.errors import BackendFailed, Busy
 from tidegate.model.event import Event, RecordedEvent
 from tidegate.store import queries
-from tidegate.store.base import Credentials, StaleRecord, Store, StoreUnusable, Token
+from tidegate.store.base import Changes, Credentials, StaleRecord, Store, StoreUnusable, Token
 from tidegate.store.engine import Mode, for_mode, make_engine, our_words, parse_url, show_url
 from tidegate.store.folder import prepare_database, prepare_folder
+from tidegate.store.latest import Glance, SharedQuestion
 from tidegate.store.schema import bring_up_to_date
 from tidegate.store.sealing import Sealer, open_sealer
 
@@ -84,6 +86,8 @@ class SqlStore(Store):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._last_written: dict[str, Cluster] = {}
+        self._glance: Glance | None = None
+        self._latest = SharedQuestion(lambda: self._read(queries.latest_change))
         # Both are there after start(), which comes before everything else.
         self._engine: Engine
         self._sealer: Sealer
@@ -114,11 +118,15 @@ class SqlStore(Store):
             self._engine = make_engine(self._url, busy_timeout=self._busy_timeout, connections=READERS + 1)
             with for_mode(self._engine, Mode.READ).begin() as connection:
                 sealed = queries.all_sealed(connection)
+        if self._url.get_backend_name() == "sqlite":
+            self._glance = Glance(Path(self._url.database or ""))
         self._sealer = open_sealer(self._folder, sealed)
 
     def _close(self) -> None:
         self._writer.shutdown()
         self._readers.shutdown()
+        if self._glance is not None:
+            self._glance.close()
         if hasattr(self, "_engine"):
             self._engine.dispose()
 
@@ -218,6 +226,19 @@ class SqlStore(Store):
     async def active(self) -> list[Cluster]:
         """Return every cluster that has not ended."""
         return await self._read(queries.active_clusters)
+
+    async def latest_change(self) -> int:
+        """Return the number of the latest change of any cluster, by whatever process."""
+        number = self._glance.read() if self._glance is not None else None
+        return number if number is not None else await self._latest.answer()
+
+    async def changed_since(self, change: int) -> Changes:
+        """Return the clusters that were written after the change of that number."""
+        return await self._read(queries.changed_clusters, change)
+
+    async def snapshot(self, ended: int) -> Changes:
+        """Return every cluster that has not ended, and the newest of those that have."""
+        return await self._read(queries.snapshot_clusters, ended)
 
     async def prune(self, before: float) -> list[str]:
         """Delete clusters that ended before that time, with their events."""

@@ -9,6 +9,8 @@ How to think about it
   hashes. A plain hash will do, because those tokens are random and long; passwords would need a slow one.
 * ``worker_groups`` and ``workers`` keep the order of the record by their ascending ``id``.
 * A row that belongs to a cluster goes with it (``ON DELETE CASCADE``).
+* ``changes`` is one row: the number of the latest change of any cluster, counted in the transaction that makes it, and
+  how far history has been pruned. ``clusters.change`` is the number under which a record was written last.
 
 ``migrations/`` builds the same tables step by step; a test compares the two.
 """
@@ -71,7 +73,9 @@ clusters = Table(
     Column("host", Text),
     Column("scheduler", Document),
     Column("revision", BigInteger, nullable=False),
+    Column("change", BigInteger, nullable=False, server_default="0"),
     Index(None, "state"),
+    Index(None, "change"),
     Index(None, "created_at", "name"),
     Index(None, "owner", "created_at", "name"),
 )
@@ -127,6 +131,14 @@ events = Table(
     sqlite_autoincrement=True,  # else SQLite gives the number of a deleted last event to the next one
 )
 
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("latest", BigInteger, nullable=False),
+    Column("pruned_before", Double, nullable=False),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
@@ -148,5 +160,6 @@ tokens = Table(
     Column("label", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
+    Column("scope", Text, nullable=False, server_default="full"),
     Index(None, "principal"),
 )

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tidegate.model.cluster import SchedulerFacts
 from tidegate.model.report import Report, Wanted
 
-HOLD_SECONDS = 20.0
+HOLD_SECONDS = 50.0
 """How long a ``wanted`` request is held: shorter than the idle timeout of common reverse proxies (60 s)."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -10,8 +10,8 @@ One JSON object a line. Control asks, with an ``id``; the proxy answers with the
 ``put``         ``route``: one route, new or changed
 ``delete``      ``name``: withdraw one route, and cut its connections
 ``status``      answers ``pid``, ``version``, ``address``, ``connections`` (per cluster name), ``mark`` (a word from the
-                settings that it was started with), ``accepting``, ``draining`` and ``routes`` (how many)
-``listener``    hands over a duplicate of the listening socket (SCM_RIGHTS beside the answer)
+                settings that it was started with), ``accepting``, ``draining``, ``held`` (whether the holder has
+                all that passes through it) and ``routes`` (how many)
 ``drain``       stop when the last cluster connection is gone; until then go on serving. With ``"accept": false`` new
                 connections are left to other processes with the same listener
 ==============  ====================================================================================================

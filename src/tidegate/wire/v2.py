@@ -6,7 +6,8 @@ Conventions
 * Every key is always there; readers ignore keys that they do not know, so that keys can be added.
 * An error is ``{"error": {"code", "message", "field", "incident"}}``: the code is for programs, the message a sentence
   for people, ``field`` names what to change, ``incident`` what to tell the administrator.
-* Secrets are in one reply only (``Credentials``), never in one that lists.
+* Secrets are in the replies that one asks for to get them (``Credentials``; ``MintedToken`` in ``v2_tokens.py``), never
+  in one that lists.
 
 What follows a rule of the model (how many workers, which bounds) is taken as it comes and judged there, so that a rule
 and its sentence stand in one place; the schema still names the type.

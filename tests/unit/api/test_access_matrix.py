@@ -1,4 +1,5 @@
-"""Every route of the application, called by nobody, with a wrong token, by another tenant and by the owner.
+"""Every route of the application, called by nobody, with a wrong token, by another tenant, by the owner, and with a
+read-only token of the owner's.
 
 A route without a row here fails the test, so nobody can add one without saying who may call it. Foreign is told in the
 same bytes as absent, everywhere.
@@ -15,33 +16,41 @@ from starlette.routing import Route
 
 from tests.in_process import Gateway
 from tidegate.api.access import RULES, GuardedRoute, anyone
+from tidegate.authn.tokens import mint_token
+from tidegate.model.principal import Principal, Scope
 from tidegate.store.base import Credentials
 
 
 @dataclass(frozen=True)
 class Row:
-    """The status for nobody, a wrong token, another tenant and the owner, and what is sent."""
+    """The status for nobody, a wrong token, another tenant, the owner and their read-only token, and what is sent."""
 
     nobody: int
     wrong: int
     stranger: int
     owner: int
     body: bytes = b""
+    reader: int = 0
 
 
 def same(status: int, body: bytes = b"") -> Row:
     """Return the row of what is the same for all."""
-    return Row(status, status, status, status, body)
+    return Row(status, status, status, status, body, status)
 
 
 def mine(owner: int, body: bytes = b"", stranger: int = 404) -> Row:
-    """Return the row of what is for the owner."""
-    return Row(401, 401, stranger, owner, body)
+    """Return the row of what shows something to its owner."""
+    return Row(401, 401, stranger, owner, body, owner)
+
+
+def full(owner: int, body: bytes = b"", stranger: int = 404, reader: int = 403) -> Row:
+    """Return the row of what changes something or hands out credentials: not for a read-only token."""
+    return Row(401, 401, stranger, owner, body, reader)
 
 
 def login(*, stranger: int = 404, owner: int = 200) -> Row:
     """Return the row of a page: a person is led to the login."""
-    return Row(303, 303, stranger, owner)
+    return Row(303, 303, stranger, owner, reader=owner)
 
 
 EMPTY = b"{}"
@@ -52,25 +61,31 @@ MATRIX = {
     ("GET", "/api/health"): same(200),
     ("GET", "/api/v1/options"): mine(200, stranger=200),
     ("GET", "/api/v1/clusters/"): mine(200, stranger=200),
-    ("POST", "/api/v1/clusters/"): mine(201, EMPTY, stranger=201),
-    ("GET", "/api/v1/clusters/{name}"): mine(200),
-    ("DELETE", "/api/v1/clusters/{name}"): mine(204, stranger=204),
-    ("POST", "/api/v1/clusters/{name}/scale"): mine(200, b'{"count": 1}'),
-    ("POST", "/api/v1/clusters/{name}/adapt"): mine(200, EMPTY),
+    ("POST", "/api/v1/clusters/"): full(201, EMPTY, stranger=201, reader=409),
+    ("GET", "/api/v1/clusters/{name}"): full(200, reader=409),
+    ("DELETE", "/api/v1/clusters/{name}"): full(204, stranger=204, reader=409),
+    ("POST", "/api/v1/clusters/{name}/scale"): full(200, b'{"count": 1}', reader=409),
+    ("POST", "/api/v1/clusters/{name}/adapt"): full(200, EMPTY, reader=409),
     ("GET", "/api/v2/health"): same(200),
     ("GET", "/api/v2/version"): same(200),
     ("GET", "/api/v2/openapi.json"): same(200),
     ("GET", "/api/v2/whoami"): mine(200, stranger=200),
     ("GET", "/api/v2/options"): mine(200, stranger=200),
-    ("POST", "/api/v2/clusters"): mine(201, EMPTY, stranger=201),
+    ("POST", "/api/v2/clusters"): full(201, EMPTY, stranger=201),
     ("GET", "/api/v2/clusters"): mine(200, stranger=200),
     ("GET", "/api/v2/clusters/{name}"): mine(200),
-    ("PATCH", "/api/v2/clusters/{name}"): mine(200, b'{"workers": 1}'),
-    ("DELETE", "/api/v2/clusters/{name}"): mine(202),
-    ("GET", "/api/v2/clusters/{name}/credentials"): mine(200),
+    ("PATCH", "/api/v2/clusters/{name}"): full(200, b'{"workers": 1}'),
+    ("DELETE", "/api/v2/clusters/{name}"): full(202),
+    ("GET", "/api/v2/clusters/{name}/credentials"): full(200),
     ("GET", "/api/v2/clusters/{name}/logs"): mine(200),
     ("GET", "/api/v2/clusters/{name}/events"): mine(200),
     ("GET", "/api/v2/events"): mine(200, stranger=200),
+    ("POST", "/api/v2/tokens"): full(201, EMPTY, stranger=201),
+    ("GET", "/api/v2/tokens"): mine(200, stranger=200),
+    ("DELETE", "/api/v2/tokens/{id}"): full(204),
+    # Here nobody logs in in a terminal.
+    ("POST", "/api/v2/login/device"): same(404, EMPTY),
+    ("POST", "/api/v2/login/device/token"): same(404, b'{"handle": "x"}'),
     # A user's token says nothing here: only the cluster's own agent may report.
     ("POST", "/api/agent/v1/clusters/{name}/report"): same(401, AGENT),
     ("GET", "/api/agent/v1/clusters/{name}/wanted"): same(401),
@@ -85,13 +100,17 @@ MATRIX = {
     ("GET", "/login/{method}"): same(404),
     ("GET", "/login/{method}/return"): same(404),
     ("POST", "/logout"): same(303),
-    ("GET", "/console/live"): Row(303, 303, 200, 200),
+    ("GET", "/console/live"): Row(303, 303, 200, 200, reader=200),
     ("GET", "/console/clusters/{name}/live"): login(),
     ("GET", "/console/clusters/{name}/logs"): login(),
-    ("POST", "/console/clusters"): mine(303, stranger=303),
-    ("POST", "/console/clusters/{name}/size"): mine(303, b"workers=1"),
-    ("POST", "/console/clusters/{name}/stop"): mine(303),
+    ("POST", "/console/clusters"): full(303, stranger=303),
+    ("POST", "/console/clusters/{name}/size"): full(303, b"workers=1"),
+    ("POST", "/console/clusters/{name}/stop"): full(303),
+    ("GET", "/tokens"): login(stranger=200),
+    ("POST", "/console/tokens"): full(200, b"label=x", stranger=200),
+    ("POST", "/console/tokens/{id}/revoke"): full(303),
     ("GET", "/console/static/{file}"): same(200),
+    ("GET", "/favicon.ico"): same(200),
 }
 
 
@@ -135,6 +154,9 @@ async def call(gateway: Gateway, method: str, path: str, row: Row, name: str, to
         }
     if token is not None:
         headers["authorization"] = f"Bearer {token}"
+    if "{id}" in path:
+        spare, _ = await mint_token(gateway.store, Principal("alice"), "spare", now=gateway.clock.now)
+        path = path.replace("{id}", spare.id)
     where = path.replace("{name}", name).replace("{where:path}", "status").replace("{file}", "console.css")
     return await answer(gateway, method, where, headers, row.body.replace(b"NAME", name.encode()))
 
@@ -154,11 +176,15 @@ async def test_every_route_has_a_row(gateway: Gateway) -> None:
 async def test_who_may_call_it(gateway: Gateway) -> None:
     """Each caller gets the status of the row, and the owner does not get it because of who asked before."""
     surprises = []
+    _, gateway.tokens["alice, reading"] = await mint_token(
+        gateway.store, Principal("alice"), "reading", now=gateway.clock.now, scope=Scope.READ_ONLY
+    )
     for (method, path), row in MATRIX.items():
         for who, token, expected in (
             ("nobody", None, row.nobody),
             ("wrong", "tdg_" + "x" * 43, row.wrong),
             ("stranger", gateway.tokens["mallory"], row.stranger),
+            ("reader", gateway.tokens["alice, reading"], row.reader),
             ("owner", gateway.tokens["alice"], row.owner),
         ):
             status, body = await call(gateway, method, path, row, await a_running_cluster(gateway), token)

@@ -14,6 +14,7 @@ from tidegate.model.errors import (
     BackendFailed,
     Busy,
     Conflict,
+    DiskFull,
     Invalid,
     NotAllowed,
     NotVisible,
@@ -38,7 +39,7 @@ class Raising:
 
 def raising(gateway: Gateway, error: Exception, *, console: bool = True) -> Gateway:
     """Return a gateway in which every request with a credential raises."""
-    services = replace(gateway.services, authenticators=(Raising(error),))
+    services = replace(gateway.services, logins={"raising": Raising(error)})
     return replace(gateway, app=create_app(services, Console() if console else None))
 
 
@@ -49,6 +50,7 @@ ERRORS = [
     (QuotaExceeded("words"), 409, 409, "quota-exceeded"),
     (Invalid("words", field="x"), 422, 422, "invalid"),
     (BackendFailed("words", detail="secret detail"), 500, 502, "backend-failed"),
+    (DiskFull("words", detail="secret detail"), 500, 507, "disk-full"),
     (Busy("words", retry_after=7), 500, 503, "busy"),
 ]
 

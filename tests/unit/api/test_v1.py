@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,8 +12,10 @@ import pytest
 from dask_gateway.client import ClusterReport, ClusterStatus
 from dask_gateway.options import Options
 
+from tests.contract.store_samples import make_credentials
 from tests.in_process import NOW, Gateway
 from tidegate.model.cluster import ClusterState, Target
+from tidegate.store.sql import SqlStore
 
 KEYS = {"name", "dashboard_route", "status", "start_time", "stop_time", "options", "tls_cert", "tls_key"}
 
@@ -311,3 +315,20 @@ async def test_a_fixed_option_says_who_fixed_it(gateway: Gateway) -> None:
 def test_httpx_sends_the_literal_query() -> None:
     """The official client asks with an empty ``wait``; make sure that these tests do."""
     assert str(httpx.URL("http://x/y?wait")) == "http://x/y?wait"
+
+
+async def test_a_change_by_another_process_is_in_the_next_reply(gateway: Gateway, tmp_path: Path) -> None:
+    """A cluster that a second store on the same database makes or ends is listed, or not, at once; so is its report."""
+    client, other = gateway.client("alice"), SqlStore(tmp_path / "data", clock=gateway.clock)
+    cluster = await gateway.create()
+    assert list((await client.get("/api/v1/clusters/")).json()) == [cluster.name]
+    await other.start()
+    try:
+        theirs = await other.insert(replace(cluster, name="theirs"), make_credentials("theirs"), [])
+        assert set((await client.get("/api/v1/clusters/")).json()) == {cluster.name, "theirs"}
+
+        await other.save(replace(theirs, state=ClusterState.STOPPED, target=Target.STOPPED, stopped_at=1.0))
+        assert list((await client.get("/api/v1/clusters/")).json()) == [cluster.name]
+        assert (await client.get("/api/v1/clusters/theirs")).json()["status"] == "STOPPED"
+    finally:
+        await other.close()

@@ -32,7 +32,20 @@ class CountingStore:
     async def find_token(self, secret: str) -> Token | None:
         """Count and pass on."""
         self.asked += 1
-        return await self.store.find_token(secret)
+        found = await self.store.find_token(secret)
+        await self.meanwhile()
+        return found
+
+    async def list_tokens(self, principal: str) -> list[Token]:
+        """Pass on."""
+        return await self.store.list_tokens(principal)
+
+    async def remove_token(self, token_id: str) -> bool:
+        """Pass on."""
+        return await self.store.remove_token(token_id)
+
+    async def meanwhile(self) -> None:
+        """Do what happens between the look and the answer: by default nothing."""
 
 
 @pytest.fixture
@@ -74,7 +87,7 @@ async def test_the_principal_comes_back_with_its_groups(store: CountingStore, cl
     token, secret = await mint_token(store, ALICE, "laptop", now=1.0)
 
     assert token.label == "laptop"
-    assert await TokenAuthenticator(store, clock).authenticate(bearer(secret)) == Accepted(ALICE)
+    assert await TokenAuthenticator(store, clock).authenticate(bearer(secret)) == Accepted(token.bearer)
 
 
 async def test_a_revoked_token_is_refused_within_five_seconds(store: CountingStore, clock: Clock) -> None:
@@ -87,6 +100,38 @@ async def test_a_revoked_token_is_refused_within_five_seconds(store: CountingSto
     clock.now += 5.0
 
     assert CACHE_SECONDS < 5
+    assert await authenticator.authenticate(bearer(secret)) is None
+
+
+async def test_a_token_that_is_revoked_here_is_refused_at_once(store: CountingStore, clock: Clock) -> None:
+    """When the call has returned, no remembered answer opens the door; other tokens are still remembered."""
+    token, secret = await mint_token(store, ALICE, "laptop", now=1.0)
+    _, another = await mint_token(store, ALICE, "desk", now=1.0)
+    authenticator = TokenAuthenticator(store, clock)
+    for known in (secret, another):
+        assert await authenticator.authenticate(bearer(known)) is not None
+
+    assert await authenticator.revoke(token.id)
+    asked = store.asked
+
+    assert await authenticator.authenticate(bearer(secret)) is None
+    assert await authenticator.authenticate(bearer(another)) is not None
+    assert store.asked == asked + 1
+
+
+async def test_a_token_that_is_revoked_while_it_is_looked_up_is_not_remembered(
+    store: CountingStore, clock: Clock
+) -> None:
+    """The request that found it before it was removed is answered, the next one is refused."""
+    token, secret = await mint_token(store, ALICE, "laptop", now=1.0)
+    authenticator = TokenAuthenticator(store, clock)
+
+    async def revoke() -> None:
+        await authenticator.revoke(token.id)
+
+    store.meanwhile = revoke  # type: ignore[method-assign]
+
+    assert await authenticator.authenticate(bearer(secret)) is not None
     assert await authenticator.authenticate(bearer(secret)) is None
 
 
@@ -121,9 +166,10 @@ async def test_wrong_secrets_are_neither_remembered_nor_looked_up_in_vain(store:
 
     secret = "tdg_" + "b" * 43
     assert await authenticator.authenticate(bearer(secret)) is None
-    await store.add_token(Token("id", ALICE, "late", 1.0), secret)
+    token = Token("id", ALICE, "late", 1.0)
+    await store.add_token(token, secret)
 
-    assert await authenticator.authenticate(bearer(secret)) == Accepted(ALICE)
+    assert await authenticator.authenticate(bearer(secret)) == Accepted(token.bearer)
 
 
 async def test_the_cache_is_bounded(store: CountingStore, clock: Clock) -> None:

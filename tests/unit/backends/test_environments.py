@@ -26,45 +26,49 @@ def python(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_the_notebooks_python_runs_the_work(python: str) -> None:
+async def test_the_notebooks_python_runs_the_work(python: str) -> None:
     """By default the work runs where the notebook's packages are, if this machine has that Python."""
     backend = LocalBackend(Path("/data"))
-    assert backend.prepare(ClusterSpec(), {"python": python}).environment == python
-    assert backend.prepare(ClusterSpec(environment="notebook"), {"python": python}).environment == python
+    assert (await backend.prepare(ClusterSpec(), "alice", {"python": python})).environment == python
+    assert (
+        await backend.prepare(ClusterSpec(environment="notebook"), "alice", {"python": python})
+    ).environment == python
 
 
 @pytest.mark.parametrize("hint", ["", "python", "/nowhere/python", "/etc/passwd", "/tmp", "/bin/sh\0x", "../bin/sh"])
-def test_a_hint_that_is_no_program_here_is_not_followed(hint: str) -> None:
+async def test_a_hint_that_is_no_program_here_is_not_followed(hint: str) -> None:
     """What the client says of itself is only a hint: then it is the gateway's own Python."""
-    assert LocalBackend(Path("/data")).prepare(ClusterSpec(), {"python": hint}).environment == sys.executable
+    assert (
+        await LocalBackend(Path("/data")).prepare(ClusterSpec(), "alice", {"python": hint})
+    ).environment == sys.executable
 
 
-def test_the_administrators_environments_are_chosen_by_name(python: str) -> None:
+async def test_the_administrators_environments_are_chosen_by_name(python: str) -> None:
     """A name stands for the path that the administrator set, and no other name does."""
     backend = LocalBackend(Path("/data"), settings={"environments": {"geo": python}})
     option = next(option for option in backend.options() if option.name == "environment")
     assert option.choices == ("notebook", "geo")
-    assert backend.prepare(ClusterSpec(environment="geo"), {"python": "/bin/sh"}).environment == python
+    assert (await backend.prepare(ClusterSpec(environment="geo"), "alice", {"python": "/bin/sh"})).environment == python
     with pytest.raises(Invalid, match="choose one of geo, notebook"):
-        backend.prepare(ClusterSpec(environment="/bin/sh"), {})
+        await backend.prepare(ClusterSpec(environment="/bin/sh"), "alice", {})
 
 
-def test_the_notebooks_python_can_be_withheld(python: str) -> None:
+async def test_the_notebooks_python_can_be_withheld(python: str) -> None:
     """Where the administrator says so, users choose among the listed environments only."""
     settings = {"environments": {"geo": python}, "notebook_environment": False}
     backend = LocalBackend(Path("/data"), settings=settings)
     option = next(option for option in backend.options() if option.name == "environment")
     assert (option.choices, option.default) == (("geo",), "geo")
-    assert backend.prepare(ClusterSpec(), {"python": "/bin/sh"}).environment == python
+    assert (await backend.prepare(ClusterSpec(), "alice", {"python": "/bin/sh"})).environment == python
     with pytest.raises(Invalid):
-        backend.prepare(ClusterSpec(environment="notebook"), {"python": "/bin/sh"})
+        await backend.prepare(ClusterSpec(environment="notebook"), "alice", {"python": "/bin/sh"})
 
 
-def test_an_environment_that_is_not_there_is_the_administrators_fault() -> None:
+async def test_an_environment_that_is_not_there_is_the_administrators_fault() -> None:
     """The user reads that it cannot be used, the operator which path is wrong."""
     backend = LocalBackend(Path("/data"), settings={"environments": {"geo": "/nowhere/python"}})
     with pytest.raises(Invalid) as refusal:
-        backend.prepare(ClusterSpec(environment="geo"), {})
+        await backend.prepare(ClusterSpec(environment="geo"), "alice", {})
     assert "/nowhere" not in refusal.value.message
     assert "/nowhere/python" in str(refusal.value.detail)
     assert refusal.value.field == "environment"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
+from tidegate.backends.local.accounts import own
 from tidegate.backends.local.folder import ClusterFolder, Status, folders
 from tidegate.backends.local.keeper.journal import Journal
 from tidegate.backends.local.keeper.processes import identity
@@ -17,6 +20,7 @@ from tidegate.model.errors import Invalid
 def folder(tmp_path: Path) -> ClusterFolder:
     """Give a cluster's folder with a secret in it."""
     folder = ClusterFolder(tmp_path / "clusters", "0123456789abcdef")
+    folder.give_to(own())
     folder.create({"agent.json": b"{}"})
     return folder
 
@@ -104,6 +108,34 @@ def test_logs_are_read_from_their_end_and_through_no_link(folder: ClusterFolder,
     assert folder.log_tail("default-1", 10) == ""
 
 
+def test_nothing_in_it_is_waited_for_or_believed(folder: ClusterFolder, tmp_path: Path) -> None:
+    """Pipes, devices, links and endless lines in the places of files are as good as no file."""
+    (folder.logs / "scheduler.log").symlink_to("/dev/zero")
+    os.mkfifo(folder.status_file)
+    os.mkfifo(folder.pid_file)
+    folder.launch_file.symlink_to(tmp_path / "lies")
+    (tmp_path / "lies").write_text('{"cluster": "0123456789abcdef", "scratch": "/"}')
+    assert (folder.statuses(), folder.keeper(), folder.read_launch()) == ({}, None, {})
+    assert folder.log_tail("scheduler", 10) == ""
+    Journal(str(folder.status_file)).running("scheduler")
+    folder.status_file.unlink()
+    folder.status_file.write_text('{"process": ' + "[" * 100_000 + "\n" + '{"process": "../x", "state": "running"}\n')
+    assert folder.statuses() == {}
+    other = folder.logs
+    other.rename(folder.path / "elsewhere")
+    other.symlink_to(folder.path / "elsewhere")
+    (folder.path / "elsewhere" / "default-1.log").write_text("x")
+    assert folder.log_tail("default-1", 10) == ""
+
+
+def test_another_clusters_launch_is_not_believed(folder: ClusterFolder, tmp_path: Path) -> None:
+    """What was noted of one cluster says nothing of another."""
+    folder.write_launch({"cluster": "fedcba9876543210", "scratch": str(tmp_path)})
+    assert folder.read_launch() == {}
+    folder.write_launch({"cluster": folder.name, "scratch": str(tmp_path / "scratch")})
+    assert folder.read_launch()["scratch"] == str(tmp_path / "scratch")
+
+
 def test_logs_come_in_the_order_of_numbers(folder: ClusterFolder) -> None:
     """The scheduler first, then workers, 2 before 10; the keeper's own log is not for users."""
     for name in ("default-10", "keeper", "default-2", "scheduler", "big-1"):
@@ -121,3 +153,23 @@ def test_what_is_no_cluster_is_not_listed(folder: ClusterFolder, tmp_path: Path)
     (root / "link").symlink_to(tmp_path)
     assert [found.name for found in folders(root)] == [folder.name]
     assert list(folders(tmp_path / "missing")) == []
+
+
+def test_without_a_descriptor_nobody_is_called_dead(folder: ClusterFolder) -> None:
+    """Who cannot look knows nothing: it says so, instead of "there is no keeper"."""
+    note = identity(os.getpid())
+    folder.pid_file.write_text(json.dumps(note))
+    Journal(str(folder.status_file)).running("scheduler")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The next number would be the lowest that is free.
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        for look in (folder.keeper, folder.statuses, lambda: identity(os.getpid())):
+            with pytest.raises(OSError, match="Too many open files"):
+                look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert folder.keeper() == os.getpid()
+    assert set(folder.statuses()) == {"scheduler"}

@@ -1,4 +1,7 @@
-"""Workers of the local backend are what Dask users know: one cluster of four, and what they do with it."""
+"""Workers of the local backend are what Dask users know: one cluster of four, and what they do with it.
+
+All of it twice: with a keeper that started in an interpreter, and with one that was forked from a zygote.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,16 @@ from tidegate.model.observation import ProcessState
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalSite]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[False, True], ids=["interpreter", "forked"])
+async def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalSite]:
     """Give a running cluster with four workers of two cores."""
     os.environ["DATABASE_PASSWORD"] = SECRET_OF_THE_SERVER
     spec = ClusterSpec(worker_cores=1.5, worker_memory=2**30)
-    site = await LocalSite(tmp_path_factory.mktemp("dask"), spec).start()
+    site = await LocalSite(tmp_path_factory.mktemp("dask"), spec, zygote=request.param).start()
     try:
-        yield await site.run(workers=4)
+        await site.run(workers=4)
+        assert site.was_forked() is request.param
+        yield site
     finally:
         del os.environ["DATABASE_PASSWORD"]
         await site.close()
@@ -95,31 +100,68 @@ async def test_large_objects_go_through(client: Client) -> None:
 
 
 async def test_random_streams_differ(client: Client) -> None:
-    """No two workers draw the same numbers, in Python's generator or in NumPy's."""
+    """No two workers draw the same, from whichever generator, nor do they after a restart."""
 
-    def draw() -> tuple[float, float, int]:
+    def draw() -> tuple[object, ...]:
         import random
+        import secrets
+        import ssl
+        import uuid
 
         import numpy
 
-        return random.random(), float(numpy.random.random()), int(numpy.random.default_rng().integers(2**62))
+        numbers = random.random(), float(numpy.random.random()), int(numpy.random.default_rng().integers(2**62))
+        return *numbers, uuid.uuid4().hex, secrets.token_hex(), ssl.RAND_bytes(16)
 
-    drawn: Any = await client.run(draw)
-    for column in zip(*drawn.values(), strict=True):
-        assert len(set(column)) == 4
+    drawn: Any = list((await client.run(draw)).values())
+    await client.restart()
+    drawn += (await client.run(draw)).values()
+    for column in zip(*drawn, strict=True):
+        assert len(set(column)) == 8
 
 
 async def test_blas_has_the_cores_of_the_worker(client: Client) -> None:
-    """Linear algebra works in forked workers, with as many threads as the worker has cores."""
+    """Linear algebra works in forked workers, and its libraries themselves say that they use the worker's cores."""
 
-    def multiply() -> tuple[float, str]:
+    def multiply() -> tuple[float, list[int]]:
+        import ctypes
+
         import numpy
+        import scipy.linalg  # With a library of its own, which is loaded only here.
 
-        a = numpy.ones((300, 300))
-        return float((a @ a).sum()), os.environ["OPENBLAS_NUM_THREADS"]
+        a = numpy.ones((600, 600))
+        product = scipy.linalg.blas.dgemm(1.0, a, a @ a / 600)
+        with open("/proc/self/maps") as file:
+            paths = {line.split()[-1] for line in file if "openblas" in line}
+        names = [f"{prefix}openblas_get_num_threads{suffix}" for prefix in ("", "scipy_") for suffix in ("", "64_")]
+        libraries = [ctypes.CDLL(path) for path in paths]
+        counts = [getattr(library, name)() for library in libraries for name in names if hasattr(library, name)]
+        return float(product.sum()), counts
 
-    results = await client.gather(client.map(lambda n: multiply(), range(8), pure=False))
-    assert set(results) == {(300.0**3, "2")}
+    results = [await client.submit(multiply, pure=False, workers=f"default-{n}") for n in range(1, 5)]
+    assert {total for total, _ in results} == {600.0**3}
+    assert all(len(counts) >= 2 and set(counts) == {2} for _, counts in results)
+
+
+async def test_arrow_works_on_all_cores_of_the_worker(client: Client, tmp_path: Path) -> None:
+    """Its pools of threads are each worker's own, as large as the worker, and tables pass through files and wires."""
+    pytest.importorskip("pyarrow", reason="Arrow is not installed beside these tests")
+
+    def round_trip(path: str) -> tuple[int, int]:
+        import pyarrow
+        import pyarrow.compute
+        import pyarrow.parquet
+
+        table = pyarrow.table({"n": range(500_000), "word": ["blue", "green"] * 250_000})
+        pyarrow.parquet.write_table(table, path, row_group_size=50_000)
+        blue = pyarrow.parquet.read_table(path, use_threads=True).filter(pyarrow.compute.field("word") == "blue")
+        return pyarrow.compute.sum(blue["n"]).as_py(), pyarrow.cpu_count()
+
+    names = [f"default-{n}" for n in range(1, 5)]
+    sums = [client.submit(round_trip, str(tmp_path / f"{name}.parquet"), workers=name) for name in names]
+    assert set(await client.gather(sums)) == {(sum(range(0, 500_000, 2)), 2)}
+    frame = client.submit(lambda: __import__("pandas").DataFrame({"word": ["blue", None] * 1000}))
+    assert await client.submit(lambda frame: int(frame["word"].isna().sum()), frame) == 1000
 
 
 async def test_a_task_can_be_a_client(client: Client) -> None:

@@ -19,7 +19,7 @@ from distributed import KilledWorker
 
 from tests.contract.backend_sites import LocalSite, see, state_of, until
 from tests.support import eventually
-from tidegate.backends.local import machine
+from tests.unit.backends.host_groups import needs_groups
 from tidegate.backends.local.keeper import processes
 from tidegate.model.cluster import ClusterSpec
 from tidegate.model.observation import ProcessState
@@ -77,7 +77,7 @@ async def test_grandchildren_are_gone_after_stop(site: LocalSite, marked: bool) 
     assert not alive(daemon)
 
 
-@pytest.mark.skipif(machine.group_folder() is None, reason="this host lets us make no control groups")
+@needs_groups
 async def test_a_control_group_catches_what_hides_from_a_dead_keeper(site: LocalSite) -> None:
     """Without mark and without a keeper above it, a daemon is still seen to remain, and ended."""
     await site.run(workers=1)
@@ -95,9 +95,8 @@ async def test_a_control_group_catches_what_hides_from_a_dead_keeper(site: Local
 
 def take_out_of_group(site: LocalSite, pid: int) -> None:
     """Move a process out of the cluster's control group, if it has one: then that cannot end it."""
-    group = json.loads((site.cluster_folder / "launch.json").read_text())["group"]
-    if group:
-        (Path(group).parent / "cgroup.procs").write_text(str(pid))
+    for folder in json.loads((site.cluster_folder / "launch.json").read_text())["groups"]:
+        (Path(folder).parent / "cgroup.procs").write_text(str(pid))
 
 
 def start_daemon(note: Path, marked: bool = True) -> Callable[[], None]:
@@ -143,9 +142,10 @@ async def test_a_killed_worker_is_replaced_and_its_reason_kept(site: LocalSite) 
     assert "signal 9 (SIGKILL) ended its process" in site.log("default-1")
 
 
-async def test_too_much_memory_kills_the_task_not_the_cluster(tmp_path: Path) -> None:
+@pytest.mark.parametrize("forked", [False, True], ids=["interpreter", "forked"])
+async def test_too_much_memory_kills_the_task_not_the_cluster(tmp_path: Path, forked: bool) -> None:
     """A task that needs more than the limit ends in ``KilledWorker``, quickly, and memory is named as the reason."""
-    site = await LocalSite(tmp_path, ClusterSpec(worker_memory=300 * 2**20)).start()
+    site = await LocalSite(tmp_path, ClusterSpec(worker_memory=300 * 2**20), zygote=forked).start()
     try:
         await site.run(workers=2)
         async with site.client() as client:
@@ -338,11 +338,13 @@ async def test_environments_that_hang_hold_up_no_look_and_no_stop(site: LocalSit
             await site.backend.stop(f"hang{n}")
 
 
-async def test_a_deep_data_folder_works(tmp_path: Path) -> None:
-    """The path of the keeper's socket may be longer than the 107 bytes that an address has room for."""
-    site = await LocalSite(tmp_path / ("d" * 100) / ("e" * 100)).start()
+@pytest.mark.parametrize("forked", [False, True], ids=["interpreter", "forked"])
+async def test_a_deep_data_folder_works(tmp_path: Path, forked: bool) -> None:
+    """The paths of the keeper's and the zygote's sockets may be longer than the 107 bytes of an address."""
+    site = await LocalSite(tmp_path / ("d" * 100) / ("e" * 100), zygote=forked).start()
     try:
         await site.run(workers=1)
+        assert site.was_forked() is forked
     finally:
         await site.close()
 

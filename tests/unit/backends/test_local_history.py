@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.backends.local import backend as local
+from tidegate.backends.local.accounts import own
 from tidegate.backends.local.backend import LocalBackend
 from tidegate.backends.local.folder import ClusterFolder
 from tidegate.backends.local.keeper.journal import SCHEDULER, Journal
@@ -19,7 +20,9 @@ NAME = "0123456789abcdef"
 @pytest.fixture
 async def backend(tmp_path: Path) -> AsyncIterator[LocalBackend]:
     """Give a backend, and in its data folder a cluster that left traces."""
-    ClusterFolder(tmp_path / "clusters", NAME).create({"agent.json": b"{}"})
+    folder = ClusterFolder(tmp_path / "clusters", NAME)
+    folder.give_to(own())
+    folder.create({"agent.json": b"{}"})
     backend = LocalBackend(tmp_path)
     await backend.start()
     yield backend

@@ -37,7 +37,7 @@ def test_without_control_groups_it_is_the_machines_memory(proc: Path) -> None:
     """No limit, no mount, no file: then what the kernel counts."""
     assert machine.memory(proc) == PHYSICAL
     assert machine.memory(proc / "missing") == PHYSICAL
-    assert machine.group_folder(proc) is None
+    assert list(machine.group_folders("cgroup2", "", proc)) == []
 
 
 def test_a_limit_of_version_2_counts_wherever_it_is_set_above_us(proc: Path) -> None:
@@ -61,10 +61,12 @@ def test_a_limit_of_version_1_counts(proc: Path) -> None:
     assert machine.memory(proc) == 2**29
 
 
-def test_our_own_group_is_where_others_are_made(proc: Path) -> None:
-    """It is the folder of the group that we are in, if we may write there."""
-    point = mount(proc, "cgroup2", "0::/service")
-    (point / "service").mkdir()
-    assert machine.group_folder(proc) is None
-    (point / "service" / "cgroup.procs").touch()
-    assert machine.group_folder(proc) == point / "service"
+def test_our_own_group_is_found_in_each_hierarchy(proc: Path) -> None:
+    """By its controller in version 1, without one in version 2."""
+    both = mount(proc, "cgroup", "3:cpu,cpuacct:/system", options="rw,cpu,cpuacct")
+    (both / "system").mkdir()
+    two = mount(proc, "cgroup2", "0::/service")
+    (two / "service").mkdir()
+    assert list(machine.group_folders("cgroup", "cpu", proc)) == [both / "system"]
+    assert list(machine.group_folders("cgroup2", "", proc)) == [two / "service"]
+    assert list(machine.group_folders("cgroup", "memory", proc)) == []

@@ -1,4 +1,4 @@
-"""Finding and ending processes by descent, mark and control group."""
+"""Finding and ending processes by descent and mark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.support import eventually_sync
-from tidegate.backends.local import machine
 from tidegate.backends.local.backend import LocalBackend
 from tidegate.backends.local.keeper import processes
 
@@ -55,30 +54,6 @@ def test_a_sweep_ends_what_it_finds(sleeper: subprocess.Popen[bytes]) -> None:
     assert not processes.sweep(lambda: {2**22 + 1}, 0)
 
 
-def test_a_kill_of_the_kernels_explains_one_death_of_these_seconds(tmp_path: Path) -> None:
-    """Its count is the machine's: what it killed long ago, and others, is not why a worker of ours is killed now."""
-    statistics = tmp_path / "vmstat"
-
-    def kill(times: int) -> None:
-        statistics.write_text(f"pgfault 7\noom_kill {times}\nswap_ra 0\n")
-
-    kill(3)
-    memory = processes.OutOfMemory(str(statistics))
-    assert memory.explain(-signal.SIGKILL) is None
-    kill(5)
-    assert memory.explain(-signal.SIGTERM) is None
-    codes = [(memory.explain(-signal.SIGKILL) or ("killed",))[0] for _ in range(3)]
-    assert codes == ["out-of-memory", "out-of-memory", "killed"]
-
-    kill(6)
-    memory.look()
-    assert memory.explain(-signal.SIGKILL) is not None  # Killed right before a look, and heard of after it.
-    kill(7)
-    memory.look()
-    memory.look()
-    assert memory.explain(-signal.SIGKILL) is None
-
-
 async def test_a_process_that_marks_itself_with_no_name_is_not_listed(tmp_path: Path) -> None:
     """Whoever runs in a cluster can choose the environment of what they start: there is no such cluster to stop."""
     backend = LocalBackend(tmp_path)
@@ -111,25 +86,6 @@ async def test_stop_ends_what_bears_the_mark_without_a_keeper(tmp_path: Path) ->
     finally:
         process.kill()
         await backend.close()
-
-
-@pytest.mark.skipif(machine.group_folder() is None, reason="this host lets us make no control groups")
-def test_a_control_group_ends_what_nothing_else_finds() -> None:
-    """A process without mark and without parent is still a member of its group."""
-    parent = machine.group_folder()
-    assert parent is not None
-    group = parent / f"tidegate-test-{secrets.token_hex(4)}"
-    group.mkdir()
-    try:
-        process = subprocess.Popen(["sleep", "1000"], preexec_fn=lambda: processes.join_group(str(group)))
-        assert processes.group_members(str(group)) == {process.pid}
-        processes.kill_group(str(group))
-        assert process.wait() == -signal.SIGKILL
-        assert processes.group_members(str(group)) == set()
-    finally:
-        processes.remove_group(str(group))
-    assert not group.exists()
-    assert processes.group_members(str(group)) == set()
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,16 @@ def test_the_section_that_names_an_address_is_used_for_it() -> None:
     assert settings.scheduler_netloc() == "theirs-proxy:8786"
 
 
+@pytest.mark.parametrize("auth", ["jupyterhub", {"type": "jupyterhub"}, {"type": "jupyterhub", "kwargs": None}])
+def test_a_way_to_log_in_may_be_named_and_no_more(auth: Any) -> None:
+    """As in `Gateway(auth=...)`: what it needs it finds by itself."""
+    with dask.config.set(tidegate={"address": "http://ours:8000", "auth": auth}):
+        settings = resolve()
+
+    assert settings.auth_type == "jupyterhub"
+    assert settings.auth_kwargs == {}
+
+
 def test_our_section_without_an_address_adds_to_theirs() -> None:
     """Single keys of `tidegate:` win over the same keys of `gateway:`."""
     with dask.config.set(tidegate={"cluster": {"options": {"worker_cores": 4}}}, gateway=THEIRS):
@@ -145,6 +155,7 @@ def test_environment_variables_are_filled_in(monkeypatch: pytest.MonkeyPatch) ->
         ({"gateway": {"address": "https://me:pw@dask.example.org"}}, "give them as `auth`"),
         ({"gateway": {"address": "https://x:y"}}, "as `gateway.address`"),
         ({"gateway": {"address": "https://x", "proxy-address": "tls://"}}, "write host:port"),
+        ({"tidegate": {"address": "http://127.0.0.1", "listener-uid": "alice"}}, "write the number of an OS user"),
     ],
 )
 def test_what_makes_no_sense_is_named(config: dict[str, Any], words: str) -> None:

@@ -7,16 +7,19 @@ import gc
 import time
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import dask_gateway.auth
 import pytest
 from aiohttp import web
 
 from tests.support import eventually
+from tidegate.client.auth import GatewayAuth
 from tidegate.client.errors import (
     GatewayAuthError,
     GatewayClusterError,
     GatewayConnectionError,
+    GatewayError,
     GatewayServerError,
     GatewayValueError,
 )
@@ -138,6 +141,38 @@ async def test_a_class_that_was_written_for_dask_gateway_logs_in(stub: StubGatew
 
     assert [r.headers.get("Authorization", "").split(" ")[0] for r in stub.requests] == ["", "Basic"]
     assert stub.bodies == [{"a": 1}, {"a": 1}]
+
+
+class Demanding(GatewayAuth):
+    """Demands that the gateway repeats a word."""
+
+    def begin(self, url: str) -> tuple[dict[str, str], Any]:
+        """Ask."""
+        return {"Authorization": "Word x"}, "x"
+
+    def check(self, resp: Any, context: Any) -> None:
+        """Look for the word."""
+        if resp.headers.get("WWW-Authenticate") != f"Word {context}":
+            raise GatewayAuthError("cannot believe this")
+
+
+async def test_an_answer_that_must_prove_something_is_believed_only_then(stub: StubGateway, connect: Connect) -> None:
+    """Good or bad; what only makes us come back proves nothing, and a refusal has nothing to prove."""
+    proof = {"WWW_Authenticate": "Word x"}
+    stub.will(BUSY, says({"ok": 1}, **proof))
+    assert await connect(auth_type=Demanding()).request("GET", "/x") == {"ok": 1}
+
+    for answer, words in [
+        (says({"ok": 1}), "cannot believe this"),
+        (refuses(404, "not-found", "nothing here"), "cannot believe this"),
+        (refuses(404, "not-found", "nothing here", **proof), "nothing here"),
+        (refuses(401, "unauthenticated", "Authentication required"), "refuses the credentials of Demanding"),
+    ]:
+        stub.will(answer)
+        before = len(stub.requests)
+        with pytest.raises(GatewayError, match=words):
+            await connect(auth_type=Demanding()).request("GET", "/x")
+        assert len(stub.requests) == before + 1
 
 
 async def test_credentials_do_not_follow_a_redirect(stub: StubGateway, connect: Connect) -> None:

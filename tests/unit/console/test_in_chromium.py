@@ -192,3 +192,21 @@ async def test_no_page_is_shown_in_a_frame(gateway: Gateway, visit: Visit) -> No
         await hostile.set_content(f'<iframe src="{home}/"></iframe>')
 
     assert refused
+
+
+async def test_a_token_is_made_and_revoked(gateway: Gateway, visit: Visit) -> None:
+    """By two forms, whose answers the content security policy lets through."""
+    page = visit.page
+    await page.goto(f"{visit.address}/login?code={gateway.services.codes.mint(Principal('carol'))}")
+    await page.get_by_role("link", name="Tokens").click()
+    await page.get_by_label("What it is for").fill("laptop")
+    await page.get_by_label("Read only").check()
+    await page.get_by_role("button", name="Create token").click()
+    secret = await page.locator("#secret").inner_text()
+
+    assert (await gateway.client(secret).get("/api/v2/whoami")).json()["name"] == "carol"
+    assert (await gateway.client(secret).post("/api/v2/clusters", json={})).status_code == 403
+    await page.get_by_role("button", name="Revoke").click()
+    await expect(page.get_by_text("You have no tokens")).to_be_visible()
+    assert (await gateway.client(secret).get("/api/v2/whoami")).status_code == 401
+    assert visit.complaints == []

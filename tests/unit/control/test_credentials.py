@@ -136,7 +136,7 @@ def test_a_route_leads_where_the_backend_says(secrets: Credentials):
 
 def test_the_files_of_a_launch(secrets: Credentials):
     """Processes get their own leaves and no more: not the authority's key, the client's, or that of tickets."""
-    files = LaunchFiles("https://dask.example.org/prefix/", "TRUST").build(make_cluster(), secrets)
+    files = LaunchFiles("https://dask.example.org/prefix/", lambda: "TRUST", 1000).build(make_cluster(), secrets)
     everything = b"".join(files.values()).decode()
     assert secrets.ca_key not in everything
     assert secrets.client_key not in everything
@@ -145,7 +145,7 @@ def test_the_files_of_a_launch(secrets: Credentials):
     assert files["worker.pem"].decode() == secrets.worker_cert
     agent = json.loads(files["agent.json"])
     assert agent["url"] == "https://dask.example.org/prefix/api/agent/v1/clusters/c1"
-    assert agent["ca"] == "TRUST"
+    assert (agent["ca"], agent["listener_uid"]) == ("TRUST", 1000)
 
 
 def _running():

@@ -230,6 +230,22 @@ async def test_a_clock_that_is_set_back_stops_nothing(rig: Rig):
     assert rig.cluster(name).state is ClusterState.FAILED
 
 
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+async def test_a_clock_that_is_set_fails_no_start(rig: Rig, jump: float):
+    """An hour passes on the clock and none in the world: who is starting has its full time still."""
+    loop = Reconciler(rig.records, {"sim": rig.backend}, rig.executor, rig.bus, rig.clock, steady=lambda: 0.0)
+    name = await rig.create()
+    await loop.reconcile(name)
+    rig.clock.advance(jump)
+    for _ in range(3):
+        await loop.reconcile(name)
+    assert rig.cluster(name).state is ClusterState.STARTING
+
+    await rig.report(name)
+    await rig.turn(name)
+    assert rig.cluster(name).state is ClusterState.RUNNING
+
+
 async def test_a_deadline_wakes_by_itself(rig: Rig):
     """A pass says when to come back: at the start's deadline."""
     name = await rig.create()

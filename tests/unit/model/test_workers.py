@@ -69,6 +69,27 @@ def test_a_second_group_has_names_and_a_size_of_its_own():
 # -- ends ------------------------------------------------------------------------------------------------------------
 
 
+def test_what_went_wrong_at_a_worker_that_goes_on_is_told():
+    """Once, and once more when it is memory: the words come from the user's own processes, and must not flood."""
+
+    def trouble(code, why):
+        return look(default_1=replace(RUNS, code=code, why=why))
+
+    cluster = make_running(make_worker(1), wanted=1)
+    (mark,) = plan(cluster, trouble("killed", "it was restarted after signal 9"), NOW)
+    assert [(e.kind, e.message) for e in mark.events] == [
+        (events.WORKER_TROUBLE, "Worker default-1: It goes on, but it was restarted after signal 9")
+    ]
+    assert mark.cluster.workers[0].state is R
+    assert plan(mark.cluster, trouble("killed", "it was restarted after signal 7"), NOW) == []
+
+    (mark,) = plan(mark.cluster, trouble("out-of-memory", "it came to more than its limit of 2 GiB"), NOW)
+    assert mark.events[0].data == {"worker": "default-1", "code": "out-of-memory"}
+    assert plan(mark.cluster, trouble("out-of-memory", "again"), NOW) == []
+    assert plan(mark.cluster, trouble("killed", "again"), NOW) == []
+    assert plan(mark.cluster, trouble("nonsense", "again"), NOW) == []
+
+
 def test_a_worker_that_ends_is_replaced_after_a_pause():
     """Its reason goes to the group and into an event; the replacement waits half a second, and not longer."""
     (mark,) = plan(make_running(make_worker(1), wanted=1), look(default_1=EXITED), NOW)

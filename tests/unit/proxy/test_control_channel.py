@@ -13,7 +13,6 @@ import pytest
 from tests.proxy_rig import SECRET, TICKET_KEY, ControlEnd, Rig, echo, short_limits, temporary_folder, until_end
 from tests.support import eventually
 from tidegate.proxy import listener
-from tidegate.server.listener import LivingProxy
 from tidegate.wire.proxy import Route
 
 
@@ -122,22 +121,6 @@ async def test_a_large_table_arrives_whole(rig: Rig):
 
     assert (await control.ask("replace", routes=routes))["ok"] is True
     assert len(rig.proxy.routes) == 10_000
-    control.close()
-
-
-async def test_the_listener_is_handed_over(rig: Rig):
-    """A duplicate of the listening socket travels over the channel; it accepts what comes."""
-    control = await rig.control()
-    with await asyncio.to_thread(LivingProxy(rig.channel_path, os.getpid()).listener) as duplicate:
-        duplicate.setblocking(False)
-        assert duplicate.getsockname() == ("127.0.0.1", rig.port)
-        assert duplicate.fileno() != rig.listener.fileno()
-        assert not os.get_inheritable(duplicate.fileno())
-        rig.proxy.acceptor.stop()
-        _, writer = await rig.connect_raw()
-        accepted, _ = await asyncio.get_running_loop().sock_accept(duplicate)
-        accepted.close()
-        writer.close()
     control.close()
 
 

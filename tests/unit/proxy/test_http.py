@@ -512,20 +512,11 @@ async def test_https_shares_the_port_with_the_clusters(make_rig, tmp_path):
     assert b"https://" in answer
 
 
-async def test_a_new_certificate_is_used_without_a_restart(make_rig, tmp_path):
-    """Certificates are renewed every few weeks; connections to clusters must not notice."""
-    old, new = Authority(), Authority()
-    cert, key = old.leaf(tmp_path, "localhost")
-    rig = await make_rig(tls_cert=cert, tls_key=key)
-    await rig.api(mirror)
-    new.leaf(tmp_path, "localhost")
-
-    rig.proxy.reload_certificate()
-
-    url = rig.url("/api", "localhost", "https")
-    async with rig.browser() as browser, browser.get(url, ssl=new.client_context()) as reply:
-        assert reply.status == 200
-    cert.write_text("broken")
-    rig.proxy.reload_certificate()
-    async with rig.browser() as browser, browser.get(url, ssl=new.client_context()) as reply:
-        assert reply.status == 200
+async def test_a_trusted_proxy_says_who_the_client_is(make_rig):
+    """Of anybody else the header is an invention."""
+    forwarded = {"X-Forwarded-For": "1.2.3.4, 198.51.100.9"}
+    for trusted, client in ((("127.0.0.0/8",), "198.51.100.9"), (("10.0.0.0/8",), "127.0.0.1")):
+        rig = await make_rig(trusted_proxies=trusted)
+        await rig.api(mirror)
+        async with rig.browser(headers=forwarded) as browser, browser.get(rig.url("/api")) as reply:
+            assert header(await reply.json(), "x-forwarded-for") == [client]

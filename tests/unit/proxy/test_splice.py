@@ -9,11 +9,13 @@ import hashlib
 import os
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
 from tests.proxy_rig import open_descriptors, processor_seconds
 from tests.support import eventually
+from tidegate.proxy.holding import Holding
 from tidegate.proxy.pipes import PipePool
 from tidegate.proxy.splice import Splice
 
@@ -25,8 +27,8 @@ class Line:
         self.client, near = tcp_pair(**options)
         far, self.server = tcp_pair(**options)
         self.ended = asyncio.Event()
-        self.splice = Splice(near, far, pipes)
-        self.splice.start(self.ended.set)
+        self.splice = Splice(near, far, pipes, 1, self.ended.set)
+        self.splice.start()
 
     def close(self) -> None:
         self.splice.cut()
@@ -51,12 +53,14 @@ def tcp_pair(receive_buffer: int = 0, send_buffer: int = 0) -> tuple[socket.sock
 
 
 @pytest.fixture
-def pipes():
+async def pipes(tmp_path: Path):
     """Return a pool of pipes that must all have come back in the end."""
-    pool = PipePool()
+    holding = Holding(tmp_path)
+    pool = PipePool(holding)
     yield pool
     assert pool.lent == 0
     pool.close()
+    holding.close()
 
 
 @pytest.fixture

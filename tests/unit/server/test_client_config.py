@@ -53,6 +53,17 @@ def test_both_clients_are_told_where_the_schedulers_are(home: Path) -> None:
     assert not any("proxy-address" in untold[name] for name in ("tidegate", "gateway"))
 
 
+def test_our_client_is_told_whose_listener_it_should_find(home: Path) -> None:
+    """The official one would have no use for it; and user 0 is a user."""
+    config_of(home).leave(Connection("http://127.0.0.1:8000", "alice", "tdg_secret", listener_uid=0))
+    told = content(home / ".config" / "dask" / "tidegate.yaml")
+    config_of(home).leave(ALICE)
+    untold = content(home / ".config" / "dask" / "tidegate.yaml")
+
+    assert told["tidegate"]["listener-uid"] == 0
+    assert "listener-uid" not in told["gateway"] | untold["tidegate"]
+
+
 def test_the_second_start_changes_nothing_and_says_nothing(home: Path) -> None:
     """What is there and right stays as it is."""
     config = config_of(home)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,9 @@ def test_a_proxy_understands_what_it_is_told() -> None:
     """The public name is one that it answers to."""
     settings = Settings(public_url="https://dask.example.org/services/x", prefix="/services/x", data=Path("/data"))
 
-    told = ProxySettings(**proxy_settings(settings), listen_fds=(3,))
+    told = ProxySettings.from_json(json.dumps(proxy_settings(settings)), (3,))
 
-    assert told.public_hosts == ["dask.example.org"]
+    assert told.public_hosts == ("dask.example.org",)
     assert told.prefix == "/services/x"
     assert str(told.log_file) == "/data/logs/proxy.log"
 
@@ -54,8 +56,8 @@ def test_the_mark_changes_with_the_settings_and_with_nothing_else() -> None:
     assert proxy_settings(Settings(data=Path("/data"), prefix="/x"))["mark"] != mark
 
 
-def test_a_renewed_certificate_changes_the_mark(tmp_path: Path) -> None:
-    """The next start replaces the proxies that hold the old one."""
+def test_a_renewed_certificate_leaves_the_mark_alone(tmp_path: Path) -> None:
+    """The proxies use it by themselves."""
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     cert.write_text("old")
     key.write_text("key")
@@ -64,7 +66,32 @@ def test_a_renewed_certificate_changes_the_mark(tmp_path: Path) -> None:
 
     cert.write_text("new")
 
-    assert proxy_settings(settings)["mark"] != mark
+    assert proxy_settings(settings)["mark"] == mark
+
+
+def test_limits_for_all_are_shared_out_among_the_proxies() -> None:
+    """What is set holds for the gateway, however many processes it has."""
+    proxy = {"workers": 3, "connections": 100, "connections_per_address": 9, "page_burst": 1, "pages_per_second": 6}
+    settings = Settings.model_validate({"proxy": proxy, "trusted_proxies": ["10.0.0.7", "10.1.2.3/16"]})
+
+    told = ProxySettings.from_json(json.dumps(proxy_settings(settings)), (3,))
+
+    assert told.limits.connections == 34
+    assert told.limits.connections_per_address == 3
+    assert (told.limits.page_burst, told.limits.pages_per_second) == (1, 2)
+    assert told.trusted_proxies == ("10.0.0.7/32", "10.1.0.0/16")
+
+
+def test_what_is_no_network_is_refused() -> None:
+    """A name could be anybody's tomorrow."""
+    with pytest.raises(ValueError, match="write an address or a network"):
+        Settings.model_validate({"trusted_proxies": ["hub.example.org"]})
+
+
+def test_there_is_a_proxy_for_each_core() -> None:
+    """Unless it is said how many."""
+    assert Settings().proxy.processes == len(os.sched_getaffinity(0))
+    assert Settings.model_validate({"proxy": {"workers": 5}}).proxy.processes == 5
 
 
 def test_urls_can_be_dialled() -> None:

@@ -121,10 +121,13 @@ VALUES ('c1', 'alice', 'local', '{}', '{}', 'running', 'running', 1, 1, 1, 1)
 """
 WORKER = "INSERT INTO workers (cluster, name, worker_group, state, changed_at) VALUES ('c1', 'w1', 'g', 'running', 1)"
 
+NEXT = f"{int(REVISION) + 1:04}"
+"""The revision of the version after this one."""
+
 NEXT_STEP = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "{next}", "{this}"
 def upgrade():
     with op.batch_alter_table("clusters", recreate="always") as table:
         table.add_column(sa.Column("note", sa.Text))
@@ -144,9 +147,10 @@ def upgrade_to_next(file: Path, *, then: str = "pass") -> None:
     """Bring the database up to date as the next version would, whose step rebuilds the table of clusters."""
     migrations = file.parent / "migrations"
     shutil.copytree(Path(schema.__file__).with_name("migrations"), migrations)
-    (migrations / "versions" / "0002_next.py").write_text(NEXT_STEP.format(then=then))
+    step = NEXT_STEP.format(next=NEXT, this=REVISION, then=then)
+    (migrations / "versions" / f"{NEXT}_next.py").write_text(step)
     url = URL.create("sqlite", database=str(file))
-    bring_up_to_date(url, busy_timeout=1, now=NOW, revision="0002", migrations=str(migrations))
+    bring_up_to_date(url, busy_timeout=1, now=NOW, revision=NEXT, migrations=str(migrations))
 
 
 def test_an_upgrade_leaves_a_copy_of_what_was_before(older: Path):
@@ -154,11 +158,11 @@ def test_an_upgrade_leaves_a_copy_of_what_was_before(older: Path):
     upgrade_to_next(older)
 
     (copy,) = older.parent.glob("*before*")
-    assert copy.name == "tidegate.sqlite.before-0002-20231114T221320Z"
+    assert copy.name == f"tidegate.sqlite.before-{NEXT}-20231114T221320Z"
     assert copy.stat().st_mode & 0o777 == 0o600
-    assert run(copy, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert run(copy, "SELECT version_num FROM alembic_version") == [(REVISION,)]
     assert run(copy, "SELECT name FROM workers") == [("w1",)]
-    assert run(older, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert run(older, "SELECT version_num FROM alembic_version") == [(NEXT,)]
 
 
 def test_a_rebuilt_table_keeps_what_belongs_to_it(older: Path):
@@ -192,10 +196,21 @@ def test_a_failed_upgrade_changes_nothing(older: Path, then: str, error: type[Ex
 
 def test_without_room_for_the_copy_there_is_no_upgrade(older: Path):
     """When the copy cannot be laid, the database stays as it is, and nothing half written remains."""
-    (older.parent / "tidegate.sqlite.before-0002-20231114T221320Z").mkdir()
+    (older.parent / f"tidegate.sqlite.before-{NEXT}-20231114T221320Z").mkdir()
 
     with pytest.raises(StoreUnusable, match=r"cannot copy the database to .* nothing was changed"):
         upgrade_to_next(older)
 
     assert run(older, "SELECT version_num FROM alembic_version") == [(REVISION,)]
     assert list(older.parent.glob("*.partial*")) == []
+
+
+def test_a_database_of_the_first_version_keeps_its_clusters(file: Path):
+    """Clusters from before changes were numbered have the number 0, and counting begins there."""
+    bring_up_to_date(URL.create("sqlite", database=str(file)), busy_timeout=1, now=NOW, revision="0001")
+    run(file, CLUSTER)
+
+    upgrade(file)
+
+    assert run(file, "SELECT name, change FROM clusters") == [("c1", 0)]
+    assert run(file, "SELECT latest, pruned_before FROM changes") == [(0, 0.0)]

@@ -15,19 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tidegate.backends import commands
 from tidegate.backends.base import Launch, Log
-from tidegate.backends.local import environments, sockets
+from tidegate.backends.local import environments, remains, sockets
 from tidegate.backends.local.folder import LOG_BYTES, NAME, WORKER_NAME, ClusterFolder, Status, folders
 from tidegate.backends.local.keeper import processes
-from tidegate.backends.local.keeper.journal import EXITED, SCHEDULER, Journal
+from tidegate.backends.local.keeper.journal import EXITED, SCHEDULER
 from tidegate.backends.local.keeper.scratch import ScratchUnsafe
 from tidegate.backends.local.launcher import HOST, Launcher
+from tidegate.backends.local.place import place_of
 from tidegate.backends.local.settings import LocalSettings
 from tidegate.backends.local.talk import NoAnswer, Watches, request
 from tidegate.model.cluster import ClusterSpec
@@ -41,9 +42,6 @@ ANSWER_TIMEOUT = 10.0
 
 STOP_TIMEOUT = 2.0
 """Seconds in which a keeper begins to stop; one that does not is killed."""
-
-SWEEP_TIMEOUT = 10.0
-"""Seconds in which what is killed is gone."""
 
 TAIL_LINES = 30
 """Lines of the log that go with a failure: a traceback of the usual depth."""
@@ -63,16 +61,14 @@ LOOK_THREADS = 4
 
 T = TypeVar("T")
 
-KEEPER_KILLED = "its keeper was killed, and it with it"
-
 
 class LocalBackend:
-    """Runs clusters as processes of this machine and this user.
+    """Runs clusters as processes of this machine, of the gateway's account or of their owners'.
 
     Parameters
     ----------
     data_dir : Path
-        The gateway's data folder; clusters lie in ``clusters/`` below it.
+        The gateway's data folder; clusters lie in ``clusters/`` below it, or beside it (``place.py``).
     clock : callable
         Returns the time in seconds since the epoch.
     settings : mapping or LocalSettings
@@ -87,9 +83,9 @@ class LocalBackend:
         clock: Callable[[], float] = time.time,
         settings: Mapping[str, Any] | LocalSettings | None = None,
     ) -> None:
-        self._root = Path(data_dir).absolute() / "clusters"
         self._clock = clock
         self._settings = LocalSettings.model_validate(settings or {})
+        self._root = place_of(data_dir, self._settings)
         self._launcher = Launcher(self._root, self._settings)
         self._watches = Watches()
         self._folders: dict[str, ClusterFolder] = {}
@@ -98,26 +94,36 @@ class LocalBackend:
         self._ending = ThreadPoolExecutor(EFFECT_THREADS, "local-end")
         self._looking = ThreadPoolExecutor(LOOK_THREADS, "local-look")
 
+    @property
+    def privileged(self) -> bool:
+        """Whether it must run as root: only root can start processes of others."""
+        return self._settings.accounts == "owner"
+
     async def start(self) -> None:
         """Make the folder of all clusters, and listen to the keepers that are there."""
         await asyncio.to_thread(self._launcher.prepare)
         self._follow(folder.name for folder in folders(self._root))
 
     async def close(self) -> None:
-        """Stop listening. Clusters go on."""
+        """Stop listening. Clusters go on; where there is none, nothing stays that was kept ready for the next."""
         await self._watches.close()
+        self._launcher.close(for_good=not any(folder.keeper() for folder in folders(self._root)))
         for executor in (self._launching, self._ending, self._looking):
             executor.shutdown(wait=False, cancel_futures=True)
 
     # -- what may be asked ---------------------------------------------------------------------------------------------
 
+    def notes(self) -> Sequence[str]:
+        """Return which limits of workers the kernel keeps, and which nobody but Dask does."""
+        return [self._launcher.groups.describe()]
+
     def options(self) -> Sequence[Option]:
         """Return cores, memory and the environment."""
         return environments.options(self._settings)
 
-    def prepare(self, spec: ClusterSpec, hints: Mapping[str, str]) -> ClusterSpec:
-        """Return ``spec`` with its environment resolved to the path of a Python."""
-        return environments.resolve(self._settings, spec, hints)
+    async def prepare(self, spec: ClusterSpec, owner: str, hints: Mapping[str, str]) -> ClusterSpec:
+        """Return ``spec`` with its environment resolved to the path of a Python that the cluster's account can run."""
+        return await _run(self._launching, self._resolve, spec, owner, hints)
 
     def capacity(self, spec: ClusterSpec) -> Capacity:
         """Return how many such workers this machine can take."""
@@ -133,7 +139,7 @@ class LocalBackend:
             return
         if before < launch.attempt:
             await self.stop(launch.cluster)
-            await _run(self._launching, self._await_gone, folder)
+            await _run(self._launching, remains.await_gone, folder)
             folder.forget_attempt()
         try:
             await _run(self._launching, self._launcher.launch, folder, launch)
@@ -161,13 +167,14 @@ class LocalBackend:
         folder = self._folder(launch.cluster)
         shape = {
             "nthreads": commands.threads(launch.spec),
+            "cores": launch.spec.worker_cores,
             "memory_limit": launch.spec.worker_memory,
             "host": HOST,
             "preload": str(folder.secrets / commands.WORKER_GUARD),
         }
         body = {"op": "start_workers", "names": list(names), "scheduler": scheduler, "shape": shape}
         try:
-            await request(folder.path, body, ANSWER_TIMEOUT)
+            await request(folder, body, ANSWER_TIMEOUT)
         except NoAnswer as error:
             raise BackendFailed(
                 f"cannot start workers of the cluster {launch.cluster}: its scheduler's keeper does not answer",
@@ -180,7 +187,7 @@ class LocalBackend:
         if folder.keeper() is None:
             return
         try:
-            await request(folder.path, {"op": "stop_workers", "names": list(names)}, ANSWER_TIMEOUT)
+            await request(folder, {"op": "stop_workers", "names": list(names)}, ANSWER_TIMEOUT)
         except NoAnswer as error:
             if folder.keeper() is not None:
                 raise BackendFailed(
@@ -193,12 +200,12 @@ class LocalBackend:
         # Before there is a scheduler the keeper still imports, and does not listen.
         if folder.keeper() is not None and SCHEDULER in folder.statuses():
             try:
-                await request(folder.path, {"op": "stop"}, STOP_TIMEOUT)
+                await request(folder, {"op": "stop"}, STOP_TIMEOUT)
             except NoAnswer:
                 pass
             else:
                 return
-        await _run(self._ending, self._end, folder)
+        await _run(self._ending, remains.end, folder, self._launcher.mark)
         self._watches.tell(cluster)
 
     async def forget(self, cluster: str) -> None:
@@ -206,7 +213,7 @@ class LocalBackend:
         folder = self._folder(cluster)
         if folder.keeper() is not None:
             raise BackendFailed(f"cannot forget the cluster {cluster}: it still runs")
-        await _run(self._ending, self._remove, folder)
+        await _run(self._ending, remains.remove, folder)
         self._folders.pop(cluster, None)
 
     # -- looks ---------------------------------------------------------------------------------------------------------
@@ -220,10 +227,7 @@ class LocalBackend:
 
     async def listens(self, cluster: str, ports: Collection[int]) -> bool:
         """Look who holds the sockets that listen there."""
-        keeper = self._folder(cluster).keeper()
-        if keeper is None:
-            raise BackendFailed(f"cannot tell where the cluster {cluster} listens: it does not run")
-        return await _run(self._looking, sockets.are_held, HOST, ports, _below(keeper))
+        return await _run(self._looking, self._listens, self._folder(cluster), ports)
 
     async def list_clusters(self) -> set[str]:
         """Return the clusters whose secrets lie here, whose keeper lives, or whose mark a process bears."""
@@ -248,10 +252,23 @@ class LocalBackend:
             if folder.keeper() is not None:
                 self._watches.follow(folder)
 
+    def _resolve(self, spec: ClusterSpec, owner: str, hints: Mapping[str, str]) -> ClusterSpec:
+        with self._launcher.account(owner).acting():
+            return environments.resolve(self._settings, spec, hints)
+
+    @staticmethod
+    def _listens(folder: ClusterFolder, ports: Collection[int]) -> bool:
+        keeper = folder.keeper()
+        if keeper is None:
+            raise BackendFailed(f"cannot tell where the cluster {folder.name} listens: it does not run")
+        with folder.account.acting():
+            return sockets.are_held(HOST, ports, remains.below(folder, keeper))
+
     def _list(self) -> set[str]:
-        present = {f.name for f in folders(self._root) if f.secrets.exists() or f.keeper() is not None}
-        # Any process of the user's can change its own mark into what is no name.
-        return present | {name for name in processes.marked(self._launcher.mark) if NAME.fullmatch(name)}
+        present = {f.name for f in folders(self._root) if f.has_secrets or f.keeper() is not None}
+        marked = processes.marked(self._launcher.mark)
+        # Any process can change its own mark, into what is no name, or into that of another user's cluster.
+        return present | {n for n in marked if NAME.fullmatch(n) and remains.members(self._folder(n), marked)}
 
     def _observe(self, at: float, clusters: Sequence[ClusterFolder]) -> dict[str, Seen]:
         seen: dict[str, Seen] = {}
@@ -264,9 +281,10 @@ class LocalBackend:
                 seen[folder.name] = self._look(at, folder, alive=True, remains=True)
         marked = processes.marked(self._launcher.mark) if dead else {}
         for folder in dead:
-            left = bool(marked.get(folder.name)) or bool(self._group_members(folder)) or folder.secrets.exists()
+            left = bool(remains.members(folder, marked)) or folder.has_secrets
             seen[folder.name] = self._look(at, folder, alive=False, remains=left)
             if not left:
+                remains.group_of(folder).remove()
                 folder.ends.clear()  # Nobody looks at it any more.
         return seen
 
@@ -290,7 +308,7 @@ class LocalBackend:
         # at each look.
         final = status.state == EXITED
         if not final:
-            status = Status(status.process, EXITED, KEEPER_KILLED, "killed")
+            status = Status(status.process, EXITED, remains.KEEPER_KILLED, "killed")
         seen = folder.ends.get(status) if final else None
         if seen is None:
             tail = "" if status.expected else folder.log_tail(status.process, TAIL_LINES, TAIL_BYTES)
@@ -309,59 +327,6 @@ class LocalBackend:
             texts[process] = folder.log_tail(process, lines, min(room, LOG_BYTES))
             room -= len(texts[process].encode()) + 1  # The last line's end was read too.
         return [Log(process, texts[process]) for process in folder.logged() if process in texts]
-
-    def _group_members(self, folder: ClusterFolder) -> set[int]:
-        group = folder.read_launch().get("group")
-        return processes.group_members(group) if group else set()
-
-    def _find(self, folder: ClusterFolder) -> set[int]:
-        return processes.marked(self._launcher.mark).get(folder.name, set()) | self._group_members(folder)
-
-    def _end(self, folder: ClusterFolder) -> None:
-        """End what is left of a cluster whose keeper is dead, or does not obey and is killed here."""
-        keeper = folder.keeper()
-        group = folder.read_launch().get("group")
-        if group:
-            processes.kill_group(group)
-        if keeper is not None:
-            processes.sweep(
-                lambda: processes.descendants(keeper) | {keeper} if folder.keeper() else set(), SWEEP_TIMEOUT
-            )
-        processes.sweep(lambda: self._find(folder), SWEEP_TIMEOUT)
-        if group:
-            processes.remove_group(group)
-        folder.remove_secrets()
-        if folder.path.exists():
-            self._write_ends(folder, asked=keeper is not None)
-
-    @staticmethod
-    def _remove(folder: ClusterFolder) -> None:
-        group = folder.read_launch().get("group")
-        if group:
-            processes.remove_group(group)
-        folder.remove()
-
-    @staticmethod
-    def _write_ends(folder: ClusterFolder, *, asked: bool) -> None:
-        """Write down the end of what no keeper wrote down: it was killed with its keeper, by us or before."""
-        journal = Journal(str(folder.status_file))
-        for status in folder.statuses().values():
-            if status.state != EXITED and asked:
-                journal.exited(status.process, code="exited", why="the cluster was stopped", expected=True)
-            elif status.state != EXITED:
-                journal.exited(status.process, code="killed", why=KEEPER_KILLED)
-
-    @staticmethod
-    def _await_gone(folder: ClusterFolder) -> None:
-        deadline = time.monotonic() + SWEEP_TIMEOUT
-        while folder.keeper() is not None and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-
-def _below(keeper: int) -> Iterator[int]:
-    """Yield the processes of a cluster: first its scheduler and workers, without a look at the whole machine."""
-    yield from processes.children(keeper)
-    yield from processes.descendants(keeper)
 
 
 async def _run(executor: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> T:

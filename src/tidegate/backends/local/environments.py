@@ -114,4 +114,10 @@ def capacity(settings: LocalSettings, spec: ClusterSpec) -> Capacity:
 
 
 def _executable(path: str) -> bool:
-    return "\0" not in path and os.path.isabs(path) and Path(path).is_file() and os.access(path, os.X_OK)
+    if "\0" in path or not os.path.isabs(path):
+        return False
+    try:
+        # Effective: with the rights that this thread acts with, not those that its process has.
+        return Path(path).is_file() and os.access(path, os.X_OK, effective_ids=True)
+    except OSError:  # In a folder that is closed to us, or no path at all.
+        return False

@@ -11,6 +11,10 @@
         keeper.pid           which process the keeper is; its presence says that the launch succeeded
         keeper.sock          where it takes requests
         status.jsonl         what happened to each process (``keeper/journal.py``)
+
+It belongs to the account that the cluster runs as, whose processes can do in it what they like. So all of it is read
+and written with that account's rights (``accounts.py``), through no link, waiting for nothing, and no further than an
+honest file goes. The one thing in it that we believe is ``launch.json``, which belongs to *us*.
 """
 
 from __future__ import annotations
@@ -18,17 +22,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
+import stat
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from tidegate.backends.local.accounts import Account, of_folder, user_of
 from tidegate.backends.local.keeper import LOCK_FILE, PID_FILE, STATUS_FILE
 from tidegate.backends.local.keeper.journal import SCHEDULER
-from tidegate.backends.local.keeper.processes import identity
-from tidegate.model.errors import Invalid
+from tidegate.backends.local.keeper.processes import identity, raise_if_short
+from tidegate.backends.local.keeper.scratch import make_private
+from tidegate.backends.local.removal import remove_tree
+from tidegate.model.errors import BackendFailed, Invalid
 from tidegate.model.observation import ProcessSeen
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -39,6 +48,17 @@ LOG_BYTES = 512 * 1024
 
 READ_BYTES = 64 * 1024 * 1024
 """How much of a journal is read at a time; the rest at the next look. An honest one has 200 bytes a line."""
+
+NOTE_BYTES = 64 * 1024
+"""How much is read of the small files: an honest one has 4 kB."""
+
+STATUSES = 100_000
+"""How many processes are kept in memory. The journal of an honest cluster names as many when it has run for weeks."""
+
+LOGS = 20_000
+"""How many logs are listed. An honest keeper leaves those of 200 workers that have ended (``keeper/logs.py``)."""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -74,77 +94,122 @@ class ClusterFolder:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
+    def give_to(self, account: Account) -> None:
+        """Make the folder, for this account."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Nobody but us writes in the folder above, so what is here is what we made, if need be a crash ago.
+        if self.account.uid == os.geteuid() and account.foreign:
+            os.chown(self.path, account.uid, account.gid)
+        if self.account.uid != account.uid:
+            raise BackendFailed(
+                f"cannot launch the cluster {self.name}: its folder belongs to another account than its owner's",
+                detail=f"{self.path} belongs to user id {self.account.uid}, {account.name} has {account.uid}",
+                permanent=True,
+            )
+
     def create(self, files: Mapping[str, bytes]) -> None:
-        """Make the folder and lay down ``files``, each whole or not at all, for nobody else to read."""
-        for folder in (self.path, self.secrets, self.logs):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, content in files.items():
-            if os.path.basename(name) != name or not name.strip("."):
-                raise Invalid(f"cannot hand over a file named {name!r}")
-            write_whole(self.secrets / name, content)
+        """Lay down ``files``, each whole or not at all, for nobody else to read."""
+        with self.account.acting():
+            for folder in (self.secrets, self.logs):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            for name, content in files.items():
+                if os.path.basename(name) != name or not name.strip("."):
+                    raise Invalid(f"cannot hand over a file named {name!r}")
+                write_whole(self.secrets / name, content)
+
+    def make_scratch(self, path: Path) -> None:
+        """Make the folder in which workers spill."""
+        account = self.account
+        with account.acting():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(str(path), account.uid)
 
     def write_launch(self, settings: Mapping[str, Any]) -> None:
-        """Note what is asked to start."""
-        write_whole(self.launch_file, json.dumps(settings, indent=1).encode())
+        """Note what is asked to start: our file, which the keeper can read."""
+        mode = 0o644 if self.account.foreign else 0o600
+        write_whole(self.launch_file, json.dumps(settings, indent=1).encode(), mode)
 
     def forget_attempt(self) -> None:
         """Remove the traces of an earlier attempt that has ended, but its logs."""
-        for file in (self.pid_file, self.status_file, self.launch_file):
-            file.unlink(missing_ok=True)
+        with self.account.acting():
+            for file in (self.pid_file, self.status_file, self.launch_file):
+                file.unlink(missing_ok=True)
         self._offset, self._statuses = 0, {}
         self.ends.clear()
 
     def remove_secrets(self) -> None:
         """Remove what must not outlast the processes: secrets, and what workers spilled."""
-        shutil.rmtree(self.secrets, ignore_errors=True)
+        remove_tree(self.secrets)
         scratch = self.read_launch().get("scratch")
         if scratch:
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove_tree(Path(scratch))
 
     def remove(self) -> None:
         """Remove everything."""
         self.remove_secrets()
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_tree(self.path)
+
+    def open_to_write(self, file: Path, flags: int) -> int:
+        """Open one of the folder's own files as who runs in it; return its descriptor."""
+        flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with self.account.acting():
+            return os.open(file, flags, 0o600)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
+    @property
+    def account(self) -> Account:
+        """As whom the cluster runs."""
+        return of_folder(self.path)
+
     def read_launch(self) -> dict[str, Any]:
         """Return what was asked to start; empty if nothing was."""
-        return _read_json(self.launch_file)
+        noted = self._read_note(self.launch_file, os.geteuid())
+        # Ours, but perhaps another cluster's of the same account, which can move it.
+        return noted if noted.get("cluster") == self.name else {}
 
     @property
     def launched(self) -> bool:
         """Whether a keeper was started, alive or not."""
-        return self.pid_file.exists()
+        return self._has(self.pid_file)
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether secrets lie here."""
+        return self._has(self.secrets)
 
     def keeper(self) -> int | None:
         """Return the process id of the keeper if it lives."""
-        noted = _read_json(self.pid_file)
+        uid = self.account.uid
+        noted = self._read_note(self.pid_file, uid)
         pid = noted.get("pid")
-        return pid if isinstance(pid, int) and pid > 0 and identity(pid) == noted else None
+        if not isinstance(pid, int) or pid <= 0 or identity(pid) != noted:
+            return None
+        # The account can write any number there. Its own processes are at its mercy anyway; those of others are not.
+        return pid if user_of(pid) == uid else None
 
     def statuses(self) -> dict[str, Status]:
         """Return the last status of each process; reads only what was appended since the last time."""
         with self._reading:
             try:
-                with self.status_file.open("rb") as file:
+                with self._open(self.status_file) as file:
                     file.seek(self._offset)
                     new = file.read(READ_BYTES)
-            except OSError:
+            except OSError as error:
+                raise_if_short(error)
                 return {}
-            whole = new[: new.rfind(b"\n") + 1]
+            # A line that is longer than all that is read at once is none.
+            whole = new if len(new) == READ_BYTES and b"\n" not in new else new[: new.rfind(b"\n") + 1]
             self._offset += len(whole)
             for status in map(_parse_status, whole.splitlines()):
-                if status is not None:
+                if status is not None and (len(self._statuses) < STATUSES or status.process in self._statuses):
                     self._statuses[status.process] = status
             return dict(self._statuses)
 
     def log_tail(self, process: str, lines: int, limit: int = LOG_BYTES) -> str:
         """Return the last lines of the log of ``process``, at most ``limit`` bytes; empty if there is none."""
         try:
-            # Not through a link: who writes there is not who reads here.
-            fd = os.open(self.logs / f"{process}.log", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            with os.fdopen(fd, "rb") as file:
+            with self._open(self.logs / f"{process}.log") as file:
                 size = file.seek(0, os.SEEK_END)
                 file.seek(max(0, size - limit))
                 text = file.read(limit).decode(errors="replace")
@@ -157,13 +222,58 @@ class ClusterFolder:
 
         With ``newest_first`` the workers come in the order in which their logs were last written to.
         """
-        files = {file.stem: file for file in self.logs.glob("*.log") if file.stem != "keeper"}
-        written = {name: _written_at(file) if newest_first else 0.0 for name, file in files.items()}
+        with self.account.acting():
+            files = _logs_in(self.logs)
+            written = {name: _written_at(file) if newest_first else 0.0 for name, file in files.items()}
 
         def order(name: str) -> tuple[bool, float, list[int], str]:
             return name != SCHEDULER, -written[name], [int(p) if p.isdigit() else -1 for p in name.split("-")], name
 
         return sorted(files, key=order)
+
+    @contextmanager
+    def _open(self, file: Path) -> Iterator[BinaryIO]:
+        """Open a file of the folder to read. ``OSError`` when it is none, or not of the cluster's own account."""
+        with self._open_as(file, self.account.uid) as opened:
+            yield opened
+
+    @contextmanager
+    def _open_as(self, file: Path, uid: int) -> Iterator[BinaryIO]:
+        # One step after the other: no part of the path below our own folder is a link.
+        with self.account.acting():
+            fd = os.open(self.path, _FOLDER)
+            for part in file.relative_to(self.path).parts:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                flags |= 0 if part == file.name else os.O_DIRECTORY
+                try:
+                    below = os.open(part, flags, dir_fd=fd)
+                finally:
+                    os.close(fd)
+                fd = below
+        with os.fdopen(fd, "rb") as opened:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != uid:
+                raise FileNotFoundError(f"{file} is not what we look for")
+            yield opened
+
+    def _read_note(self, file: Path, uid: int) -> dict[str, Any]:
+        try:
+            with self._open_as(file, uid) as opened:
+                content = json.loads(opened.read(NOTE_BYTES))
+        except OSError as error:
+            raise_if_short(error)
+            return {}
+        except (ValueError, RecursionError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _has(self, file: Path) -> bool:
+        try:
+            with self.account.acting():
+                file.lstat()
+        except OSError:
+            return False
+        return True
 
 
 def folders(root: Path) -> Iterator[ClusterFolder]:
@@ -175,13 +285,14 @@ def folders(root: Path) -> Iterator[ClusterFolder]:
     yield from (ClusterFolder(root, name) for name in names if NAME.fullmatch(name))
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write a file that only its owner may read; whoever reads it sees all of it or what was before."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     new.unlink(missing_ok=True)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(content)
+        os.fchmod(fd, mode)
     new.replace(path)
 
 
@@ -192,19 +303,26 @@ def _written_at(path: Path) -> float:
         return 0.0  # It was removed meanwhile.
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _logs_in(folder: Path) -> dict[str, Path]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        with os.scandir(folder) as entries:
+            files = [Path(entry.path) for entry in islice(entries, LOGS)]
+    except OSError:
         return {}
-    return content if isinstance(content, dict) else {}
+    return {file.stem: file for file in files if file.suffix == ".log" and _is_process(file.stem)}
+
+
+def _is_process(name: str) -> bool:
+    return name == SCHEDULER or WORKER_NAME.fullmatch(name) is not None
 
 
 def _parse_status(line: bytes) -> Status | None:
     """Read a line of the journal; what cannot be one is no status. The keeper runs as the user, who may write there."""
     try:
         entry = json.loads(line)
+        if not _is_process(str(entry.get("process"))):
+            return None
         process, state, why, code = (str(entry.get(key, ""))[:1000] for key in ("process", "state", "why", "code"))
         return Status(process, state, why, code, expected=bool(entry.get("expected", False)))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None

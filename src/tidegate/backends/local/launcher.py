@@ -5,10 +5,10 @@ Everything here blocks, and runs in a thread of its own.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
-import pwd
 import secrets
 import shutil
 import subprocess
@@ -18,12 +18,18 @@ from typing import Any
 
 from tidegate.backends import commands
 from tidegate.backends.base import Launch
-from tidegate.backends.local import keeper, machine
+from tidegate.backends.local import accounts, environments, keeper
+from tidegate.backends.local.accounts import Account
 from tidegate.backends.local.folder import ClusterFolder, write_whole
+from tidegate.backends.local.groups import Groups
 from tidegate.backends.local.keeper import processes
+from tidegate.backends.local.keeper.groups import Group
 from tidegate.backends.local.keeper.journal import SCHEDULER, Journal
-from tidegate.backends.local.keeper.scratch import make_private
+from tidegate.backends.local.place import make_place
 from tidegate.backends.local.settings import LocalSettings
+from tidegate.backends.local.zygotes import Stuck, Zygotes
+from tidegate.model.cluster import ClusterSpec
+from tidegate.model.errors import Invalid
 
 HOST = "127.0.0.1"
 """Where schedulers and workers listen: nobody but the proxy on this machine reaches them."""
@@ -39,81 +45,112 @@ class Launcher:
     def __init__(self, root: Path, settings: LocalSettings) -> None:
         self._root = root
         self._settings = settings
+        self.groups = Groups(settings.control_groups == "auto")
+        self._zygotes = Zygotes(root / ".zygotes", settings)
         self.mark = ""
 
     def prepare(self) -> None:
         """Make the folder, its mark, and the keeper's code, unless they are there."""
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_place(self._root, self._settings)
         mark_file = self._root / ".mark"
         if not mark_file.exists():
             write_whole(mark_file, secrets.token_hex(8).encode())
         self.mark = mark_file.read_text()
+        self.groups.prepare(self.mark)
         self._code = hand_over(self._root / ".keeper")
+        self._zygotes.prepare(self._code)
+        if self._settings.accounts == "gateway":
+            self._warm_up()
+
+    def close(self, *, for_good: bool) -> None:
+        """Let go of what is kept ready for the next launch; ``for_good`` if no gateway is likely to come for it."""
+        self._zygotes.close(end=for_good)
+
+    def _warm_up(self) -> None:
+        """Get ready for what most clusters will be, the first of them perhaps in a moment."""
+        with contextlib.suppress(Invalid):  # Whoever asks for a cluster will be told.
+            spec = environments.resolve(self._settings, ClusterSpec(), {})
+            account = accounts.own()
+            self._zygotes.keep_warm(account, spec.environment, self._environment(account, "", Path(), spec))
+
+    def account(self, owner: str) -> Account:
+        """Return as whom the clusters of ``owner`` run, or raise ``Invalid``."""
+        if self._settings.accounts == "owner":
+            return accounts.of(owner, self._settings.smallest_uid)
+        return accounts.own()
 
     def launch(self, folder: ClusterFolder, launch: Launch) -> None:
         """Start the keeper of this launch, unless it was started. A failure is written to the journal."""
+        account = self.account(launch.owner)
+        folder.give_to(account)
         folder.create({})
-        with open(folder.lock_file, "w", opener=_private) as lock:
+        with os.fdopen(folder.open_to_write(folder.lock_file, os.O_RDWR)) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return  # A keeper lives, or one is being started right now.
             if folder.launched or SCHEDULER in folder.statuses():
                 return  # It was started and has ended: its traces say how.
-            settings = self._describe(folder, launch)
+            settings = self._describe(folder, account, launch)
             # Before it is noted, for what is noted is removed with the cluster, and before any secret is laid down.
-            Path(settings["scratch"]).parent.mkdir(parents=True, exist_ok=True)
-            make_private(settings["scratch"])
+            folder.make_scratch(Path(settings["scratch"]))
             folder.write_launch(settings)
             folder.create(launch.files)
             # The keeper inherits the lock, and with it the promise that there is no other.
-            problem = self._run(folder, launch.spec.environment, self._environment(folder, launch), lock.fileno())
+            environment = self._environment(account, launch.cluster, folder.secrets, launch.spec)
+            problem = self._run(folder, account, launch.spec.environment, environment, lock.fileno())
+            if not problem and account.foreign:
+                self._adopt(folder, settings)
             if problem:
-                journal = Journal(str(folder.status_file))
-                journal.exited(SCHEDULER, code="cannot-start", why=problem)
+                with account.acting():
+                    Journal(str(folder.status_file)).exited(SCHEDULER, code="cannot-start", why=problem)
 
-    def _describe(self, folder: ClusterFolder, launch: Launch) -> dict[str, Any]:
+    def _adopt(self, folder: ClusterFolder, settings: Mapping[str, Any]) -> None:
+        keeper = folder.keeper()
+        if keeper is not None:
+            self.groups.adopt(Group(settings["groups"]), keeper)
+
+    def _describe(self, folder: ClusterFolder, account: Account, launch: Launch) -> dict[str, Any]:
         scratch = self._settings.scratch
         return {
             "cluster": launch.cluster,
             "attempt": launch.attempt,
             "owner": launch.owner,
             "folder": str(folder.path),
-            "home": _home(),
+            "home": account.home,
             "mark": self.mark,
             "users": [os.getuid()],
-            "group": self._make_group(launch.cluster),
+            "groups": self.groups.make(launch.cluster, account.uid, account.gid).folders,
             "scratch": str(scratch / f"tidegate-{launch.cluster}" if scratch else folder.path / "scratch"),
+            "preloads": [str(folder.secrets / commands.AGENT), str(folder.secrets / commands.WORKER_GUARD)],
             "scheduler_arguments": commands.scheduler_arguments(str(folder.secrets), HOST),
             "scheduler_environment": commands.scheduler_environment(str(folder.secrets)),
         }
 
-    def _make_group(self, cluster: str) -> str:
-        parent = machine.group_folder()
-        if parent is None:
-            return ""
-        group = parent / f"tidegate-{self.mark}-{cluster}"
-        try:
-            group.mkdir(exist_ok=True)
-        except OSError:
-            return ""  # The host does not let us: descent and mark must do.
-        return str(group)
-
-    def _environment(self, folder: ClusterFolder, launch: Launch) -> dict[str, str]:
+    def _environment(self, account: Account, cluster: str, files: Path, spec: ClusterSpec) -> dict[str, str]:
         environment = commands.passed_environment(os.environ, self._settings.pass_environment)
-        environment.update(commands.worker_environment(str(folder.secrets), launch.spec))
+        if account.foreign:
+            environment.pop("TMPDIR", None)  # Ours may be closed to others.
+            environment.update(account.environment())
+        environment.update(commands.worker_environment(str(files), spec))
         # First on the path, so that programs which tasks start come from the same environment.
-        own = os.path.dirname(launch.spec.environment)
+        own = os.path.dirname(spec.environment)
         environment["PATH"] = os.pathsep.join((own, environment.get("PATH", os.defpath)))
-        environment["HOME"] = _home()
+        environment["HOME"] = account.home
         environment[processes.MARK] = self.mark
-        environment[processes.CLUSTER] = launch.cluster
+        environment[processes.CLUSTER] = cluster
         return environment
 
-    def _run(self, folder: ClusterFolder, python: str, environment: Mapping[str, str], lock: int) -> str:
+    def _run(
+        self, folder: ClusterFolder, account: Account, python: str, environment: Mapping[str, str], lock: int
+    ) -> str:
         """Run the keeper until it has detached. Return what went wrong, a sentence; empty if nothing did."""
-        with open(folder.logs / f"{SCHEDULER}.log", "ab", opener=_private) as log:
+        with os.fdopen(folder.open_to_write(folder.logs / f"{SCHEDULER}.log", os.O_WRONLY | os.O_APPEND), "ab") as log:
             try:
+                if self._zygotes.fork(account, python, environment, folder.launch_file, lock, log.fileno()):
+                    return ""
+                if folder.launched:
+                    return ""  # It was forked, came on record, and ended before it could say so.
                 ended = subprocess.run(
                     [python, "-u", "-m", "tidegate_keeper", str(folder.launch_file), str(lock)],
                     cwd=self._code,
@@ -124,7 +161,10 @@ class Launcher:
                     pass_fds=(lock,),
                     start_new_session=True,
                     timeout=START_TIMEOUT,
+                    **account.popen_arguments(),
                 )
+            except Stuck as error:
+                return str(error)
             except OSError as error:
                 return f"cannot run {python}: {error.strerror}"
             except subprocess.TimeoutExpired:
@@ -147,16 +187,11 @@ def hand_over(place: Path) -> Path:
     if not folder.exists():
         new = place / f"{digest}.{os.getpid()}.new"
         shutil.rmtree(new, ignore_errors=True)
-        (new / "tidegate_keeper").mkdir(mode=0o700, parents=True)
+        (new / "tidegate_keeper").mkdir(parents=True)
         for name, text in files.items():
             (new / "tidegate_keeper" / name).write_bytes(text)
+        # Whoever it is to run as may read it.
+        for path in (place, new, *new.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         new.rename(folder)
     return folder
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _home() -> str:
-    return os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir

@@ -1,4 +1,4 @@
-"""What this machine offers: memory and cores, and whether control groups can be made."""
+"""What this machine offers: memory and cores, and the control groups that we are in."""
 
 from __future__ import annotations
 
@@ -20,17 +20,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def group_folder(proc: Path = PROC) -> Path | None:
-    """Return the folder of our own control group of version 2, or None if there is none that we may extend."""
-    for folder in _groups(proc, "cgroup2", ""):
-        if os.access(folder, os.W_OK) and os.access(folder / "cgroup.procs", os.W_OK):
-            return folder
-    return None
-
-
 def _memory_limits(proc: Path) -> Iterator[int]:
     for kind, controller, name in (("cgroup2", "", "memory.max"), ("cgroup", "memory", "memory.limit_in_bytes")):
-        for folder in _groups(proc, kind, controller):
+        for folder in group_folders(kind, controller, proc):
             # A limit holds for everything below it.
             for level in (folder, *folder.parents):
                 try:
@@ -41,8 +33,11 @@ def _memory_limits(proc: Path) -> Iterator[int]:
                     yield int(text)
 
 
-def _groups(proc: Path, kind: str, controller: str) -> Iterator[Path]:
-    """Yield the folder of our control group in each mounted hierarchy of ``kind`` that has ``controller``."""
+def group_folders(kind: str, controller: str, proc: Path = PROC) -> Iterator[Path]:
+    """Yield the folder of our control group in each mounted hierarchy of ``kind`` that has ``controller``.
+
+    ``kind`` is ``cgroup2``, whose one hierarchy has all controllers (name none), or ``cgroup`` for version 1.
+    """
     try:
         memberships = (proc / "self" / "cgroup").read_text().splitlines()
         mounts = (proc / "self" / "mountinfo").read_text().splitlines()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 from typing import Any
 
 from tidegate.backends.listeners import Listeners
 from tidegate.backends.local.folder import ClusterFolder
 from tidegate.backends.local.keeper import SOCKET
+from tidegate.backends.local.keeper.channel import peer
 
 GONE_TIMEOUT = 2.0
 """Seconds in which a keeper that closed its socket is gone; its last act takes milliseconds."""
@@ -21,11 +22,15 @@ RETRY = 1.0
 """Seconds until a keeper that lives but did not accept a watch is asked again."""
 
 
+LINE_LIMIT = 64 * 1024
+"""Bytes of a line that a keeper says: an error's sentence fits."""
+
+
 class NoAnswer(Exception):
     """The keeper did not answer: it is gone, or it hangs."""
 
 
-async def request(folder: Path, body: Mapping[str, Any], timeout: float) -> None:
+async def request(folder: ClusterFolder, body: Mapping[str, Any], timeout: float) -> None:
     """Send one request and wait until the keeper has accepted it; raise ``NoAnswer`` if it does not."""
     try:
         async with asyncio.timeout(timeout), _connection(folder) as (reader, writer):
@@ -39,15 +44,31 @@ async def request(folder: Path, body: Mapping[str, Any], timeout: float) -> None
 
 
 @asynccontextmanager
-async def _connection(folder: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    # Through a descriptor of the folder: paths of sockets end at 107 bytes.
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        reader, writer = await asyncio.open_unix_connection(f"/proc/self/fd/{directory}/{SOCKET}")
-    finally:
-        os.close(directory)
+async def _connection(folder: ClusterFolder) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_unix_connection(sock=_connect(folder), limit=LINE_LIMIT)
     with closing(writer):
         yield reader, writer
+
+
+def _connect(folder: ClusterFolder) -> socket.socket:
+    """Connect to the keeper; ``OSError`` when it does not listen, or somebody else does."""
+    account = folder.account
+    with account.acting():
+        # Through a descriptor of the folder: paths of sockets end at 107 bytes.
+        directory = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            connection.connect(f"/proc/self/fd/{directory}/{SOCKET}")
+            # A link in its place may lead to the socket of any service of the machine.
+            if peer(connection) != account.uid:
+                raise ConnectionRefusedError("what listens there is not the keeper")
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            os.close(directory)
+    return connection
 
 
 class Watches(Listeners):
@@ -73,11 +94,11 @@ class Watches(Listeners):
     async def _follow(self, folder: ClusterFolder) -> None:
         while folder.keeper() is not None:
             try:
-                async with _connection(folder.path) as (reader, writer):
+                async with _connection(folder) as (reader, writer):
                     writer.write(b'{"op": "watch"}\n')
                     while await reader.readline():
                         self.tell(folder.name)
-            except OSError:
+            except (OSError, ValueError):  # ValueError: its line is too long for an honest one.
                 await asyncio.sleep(RETRY)
             else:
                 await _until_gone(folder)

@@ -22,14 +22,14 @@ LINE_LIMIT = 16 * 1024 * 1024
 Handler = Callable[[dict[str, Any]], None]
 
 
-def listen(folder: str, name: str) -> socket.socket:
+def listen(folder: str, name: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """Listen on ``folder/name``, through a descriptor of the folder, since paths of sockets end at 107 bytes."""
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         path = f"/proc/self/fd/{directory}/{name}"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener = socket.socket(socket.AF_UNIX, kind)
         before = os.umask(0o177)
         try:
             listener.bind(path)
@@ -39,6 +39,13 @@ def listen(folder: str, name: str) -> socket.socket:
         return listener
     finally:
         os.close(directory)
+
+
+def peer(connection: socket.socket) -> int:
+    """Return the user id of whoever connected."""
+    size = struct.calcsize("3i")
+    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(uid)
 
 
 class Channel:
@@ -63,7 +70,7 @@ class Channel:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if self._peer(writer) in self._allowed:
+            if peer(writer.get_extra_info("socket")) in self._allowed:
                 while line := await reader.readline():
                     writer.write(json.dumps(self._answer(line, writer)).encode() + b"\n")
                     await writer.drain()
@@ -72,12 +79,6 @@ class Channel:
         finally:
             self._watchers.discard(writer)
             writer.close()
-
-    @staticmethod
-    def _peer(writer: asyncio.StreamWriter) -> int:
-        peer: socket.socket = writer.get_extra_info("socket")
-        _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-        return int(uid)
 
     def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> dict[str, Any]:
         try:

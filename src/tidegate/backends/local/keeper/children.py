@@ -93,12 +93,18 @@ def _shed() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     _blind_descriptors()
-    modules: dict[str, Any] = dict(sys.modules)
-    if "distributed.utils" in modules:
-        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Dask-Offload")
-        modules["distributed.utils"]._offload_executor = executor
-    if "numpy.random" in modules:
-        modules["numpy.random"].seed()
+    renew_threads_and_chance()
+
+
+def renew_threads_and_chance() -> None:
+    """In a forked process, replace what believes that the parent's threads came along, and draw other numbers."""
+    # Looked up, not copied: to count references to a thousand modules would make their pages this process's own.
+    utils: Any = sys.modules.get("distributed.utils")
+    if utils is not None:
+        utils._offload_executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Dask-Offload")
+    random: Any = sys.modules.get("numpy.random")
+    if random is not None:
+        random.seed()
 
 
 def _blind_descriptors() -> None:

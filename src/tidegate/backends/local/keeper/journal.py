@@ -41,7 +41,9 @@ class Journal:
     def _append(self, entry: dict[str, Any]) -> None:
         self._pending += json.dumps({"at": time.time(), **entry}).encode() + b"\n"
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # What users put in its place must not lead elsewhere, nor hold us up.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            fd = os.open(self._path, flags, 0o600)
             try:
                 self._pending = self._pending[os.write(fd, self._pending) :]
             finally:

@@ -16,18 +16,11 @@ import dask
 
 from .channel import Channel
 from .children import fork_on_main_thread
+from .groups import Group
 from .journal import SCHEDULER, Journal
 from .logs import INTERVAL, EndedLogs, cap_logs
-from .processes import (
-    OutOfMemory,
-    descendants,
-    describe_end,
-    group_members,
-    leave_group,
-    marked,
-    sweep,
-    zombie_children,
-)
+from .memory import OutOfMemory
+from .processes import descendants, describe_end, marked, sweep, zombie_children
 from .workers import KeptWorker
 
 STOP_GRACE = 0.15
@@ -59,6 +52,7 @@ class Keeper:
         self._settings = settings
         self._journal = journal
         self._scheduler = scheduler
+        self._group = Group(settings["groups"])
         self._out_of_memory = OutOfMemory()
         self._channel = Channel(listener, {os.getuid(), *settings["users"]}, self._handle)
         self._workers: dict[str, KeptWorker] = {}
@@ -115,6 +109,7 @@ class Keeper:
                     shape,
                     folder=self._settings["folder"],
                     scratch=self._settings["scratch"],
+                    group=self._group.below(name),
                     journal=self._journal,
                     out_of_memory=self._out_of_memory,
                 )
@@ -136,6 +131,8 @@ class Keeper:
 
     def _look_after(self) -> None:
         self._out_of_memory.look()
+        for worker in self._workers.values():
+            worker.look_at_memory()
         # In the loop, not in a thread: other threads must not be in the middle of anything when a worker is forked.
         cap_logs(os.path.join(self._settings["folder"], "logs"))
         self._loop.call_later(INTERVAL, self._look_after)
@@ -170,17 +167,13 @@ class Keeper:
         shutil.rmtree(self._settings["scratch"], ignore_errors=True)
         if self._asked:
             shutil.rmtree(os.path.join(self._settings["folder"], "secrets"), ignore_errors=True)
-        if self._settings["group"]:
-            leave_group(self._settings["group"])
         # No further: threads of nannies still wait for processes that are gone.
         os._exit(0)
 
     def _find_all(self) -> set[int]:
         own = os.getpid()
         found = descendants(own) | marked(self._settings["mark"]).get(self._settings["cluster"], set())
-        if self._settings["group"]:
-            found |= group_members(self._settings["group"])
-        return found - {own}
+        return (found | self._group.members()) - {own}
 
     # -- orphans -------------------------------------------------------------------------------------------------------
 

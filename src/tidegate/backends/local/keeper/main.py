@@ -1,56 +1,82 @@
-"""The first steps of a keeper: detach, import distributed, fork the scheduler, and only then begin to run a loop."""
+"""The first steps of a keeper: be on record, load the engine, fork the scheduler, and only then begin to run a loop.
+
+``keep`` is the one way there, from wherever a process comes that is to be a keeper: from an interpreter started for
+just this cluster (``main``), or forked from a zygote (``zygote.py``), where the engine is loaded already.
+"""
 
 from __future__ import annotations
 
-import gc
 import json
 import os
+import resource
 import sys
-import traceback
+from collections.abc import Callable
 
 from . import PID_FILE, SOCKET, STATUS_FILE
 from .channel import listen
 from .children import become_keeper
+from .groups import SCHEDULER as SCHEDULER_GROUP
+from .groups import Group
 from .journal import SCHEDULER, Journal
-from .processes import identity, join_group
+from .preloads import compile_all
+from .processes import identity
 from .scheduler import fork_scheduler
-
-WARM = (
-    "distributed.nanny",
-    "distributed.dashboard.scheduler",
-    "distributed.dashboard.worker",
-    "distributed.http.health",
-    "distributed.http.prometheus",
-    "distributed.http.scheduler",
-    "distributed.http.scheduler.info",
-    "distributed.http.scheduler.json",
-    "distributed.http.statics",
-    "distributed.http.worker",
-    "numpy.random",
-)
-"""What ``distributed`` imports late."""
+from .warm import CannotImport, freeze, import_engine
 
 
-def main() -> None:
-    """Become the keeper that ``LAUNCH_FILE`` describes.
+def main(launch_file: str, lock_fd: int) -> None:
+    """Become the keeper that ``launch_file`` describes, in a child that belongs to nobody.
 
-    Its first process ends with status 0 as soon as the keeper is on record: then it will be found, whatever happens.
+    The first process ends with status 0 as soon as the keeper is on record: then it will be found, whatever happens.
     """
-    launch_file, lock_fd = sys.argv[1], int(sys.argv[2])
+    read_end, write_end = os.pipe()
+    if os.fork():
+        os.close(write_end)
+        os._exit(0 if os.read(read_end, 1) else 1)
+    os.close(read_end)
+
+    def tell() -> None:
+        os.write(write_end, b"!")
+        os.close(write_end)
+
+    keep(launch_file, lock_fd, tell)
+
+
+def keep(launch_file: str, lock_fd: int, tell: Callable[[], None]) -> None:
+    """Be the keeper that ``launch_file`` describes. Does not return.
+
+    Parameters
+    ----------
+    launch_file : str
+        Written by the launcher: ``launcher._describe``.
+    lock_fd : int
+        The lock of the launch, held for as long as the keeper lives: the promise that there is no other.
+    tell : callable
+        Is called as soon as the keeper is on record.
+    """
     with open(launch_file) as file:
         settings = json.load(file)
     folder = settings["folder"]
     listener = listen(folder, SOCKET)
-    if settings["group"]:
-        join_group(settings["group"])
-    _detach(folder)
+    # A core dump has the data of its user in it, and as many bytes. Who wants one can raise the limit again.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    note_identity(os.path.join(folder, PID_FILE))
+    tell()
     _enter_home(settings["home"])
     become_keeper(lock_fd)
     journal = Journal(os.path.join(folder, STATUS_FILE))
-    if not _import_engine(journal):
+    try:
+        import_engine()
+    except CannotImport as error:
+        journal.exited(SCHEDULER, code="cannot-start", why=str(error))
         sys.exit(1)
+    compile_all(settings["preloads"])
+    freeze()
     journal.running(SCHEDULER)
-    scheduler = fork_scheduler(settings)
+    # Each moves itself, and not the keeper both before the fork: it takes a while, in which they can begin.
+    group = Group(settings["groups"]).below(SCHEDULER_GROUP)
+    scheduler = fork_scheduler(settings, group)
+    group.join_meanwhile()
 
     # Up to here all output went to the scheduler's log, where users look when nothing starts.
     from .keeper import run
@@ -60,20 +86,12 @@ def main() -> None:
     run(settings, listener, journal, scheduler)
 
 
-def _detach(folder: str) -> None:
-    """Go on in a child that belongs to nobody; end here once it has written down who it is."""
-    read_end, write_end = os.pipe()
-    if os.fork():
-        os.close(write_end)
-        os._exit(0 if os.read(read_end, 1) else 1)
-    os.close(read_end)
-    path = os.path.join(folder, PID_FILE)
+def note_identity(path: str) -> None:
+    """Write down who this process is, for those who will look for it."""
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.write(fd, json.dumps(identity(os.getpid())).encode())
     os.close(fd)
     os.replace(f"{path}.new", path)
-    os.write(write_end, b"!")
-    os.close(write_end)
 
 
 def _enter_home(home: str) -> None:
@@ -85,36 +103,3 @@ def _enter_home(home: str) -> None:
     except OSError as error:
         print(f"cannot work in the home folder {home} ({error.strerror}): relative paths begin at /", file=sys.stderr)
         os.chdir("/")
-
-
-def _import_engine(journal: Journal) -> bool:
-    """Import, once for all children, what a scheduler and a worker need. On failure leave a sentence."""
-    try:
-        __import__("distributed.cli.dask_scheduler")
-    except ImportError as error:
-        traceback.print_exc()
-        if error.name in ("distributed", "dask"):
-            why = f"{sys.executable} has no distributed: install dask[distributed] there"
-        else:
-            why = f"{sys.executable} cannot import distributed: {error}"
-        journal.exited(SCHEDULER, code="cannot-start", why=why)
-        return False
-    except Exception as error:
-        traceback.print_exc()
-        why = f"{sys.executable} cannot import distributed: {type(error).__name__}: {error}"
-        journal.exited(SCHEDULER, code="cannot-start", why=why)
-        return False
-    _import_the_rest()
-    # What is there now lives as long as the process: the collector need not touch it, and its pages stay shared.
-    gc.collect()
-    gc.freeze()
-    return True
-
-
-def _import_the_rest() -> None:
-    """Import what each scheduler and worker would otherwise import for itself while it starts."""
-    for module in WARM:
-        try:
-            __import__(module)
-        except Exception as error:  # Without Bokeh there are no dashboards, and all else works.
-            print(f"cannot import {module}: {type(error).__name__}: {error}", file=sys.stderr)

@@ -1,13 +1,14 @@
-"""Which processes belong to a cluster, and how to end them all: what ``/proc`` and control groups tell.
+"""Which processes belong to a cluster, and how to end them all: what ``/proc`` tells.
 
 Three ways lead to a process of a cluster, for each has a hole. *Descent* loses those whose keeper was killed. The
 *mark* in the environment that it was started with loses those that were started with another. The *control group*
-(version 2, with ``cgroup.kill``) loses nothing, but not every host lets us make one.
+(``groups.py``) loses nothing, but not every host lets us make one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -18,6 +19,19 @@ MARK = "TIDEGATE_MARK"
 
 CLUSTER = "TIDEGATE_CLUSTER"
 """Environment variable that says to which cluster a process belongs."""
+
+
+SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What the kernel says when descriptors or memory have run out."""
+
+
+def raise_if_short(error: OSError) -> None:
+    """Raise ``error`` if it tells of what *we* have run out of: then nothing is known of what was to be looked at.
+
+    Whoever took it for "there is none" would call a living process dead.
+    """
+    if error.errno in SHORT:
+        raise error
 
 
 def start_time(pid: int) -> int | None:
@@ -44,7 +58,8 @@ def marked(mark: str) -> dict[str, set[int]]:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 environment = file.read()
-        except OSError:
+        except OSError as error:
+            raise_if_short(error)
             continue
         if sign not in environment:
             continue
@@ -131,74 +146,6 @@ def describe_end(status: int) -> tuple[str, str]:
     return "killed", f"signal {-status} ({name}) ended its process"
 
 
-class OutOfMemory:
-    """Tells whether the kernel killed a process because memory ran out: by its count of such kills since boot.
-
-    The count is the whole machine's. So each kill explains one death, and only one of these seconds: ``look`` must be
-    called at regular times, and a kill that was there at the look before the last one explains nothing any more.
-    """
-
-    def __init__(self, statistics: str = "/proc/vmstat") -> None:
-        self._statistics = statistics
-        self._last = self._explained = self._read()
-
-    def look(self) -> None:
-        """Let go of what happened before the last look: who died of it is known to have died."""
-        self._explained = max(self._explained, self._last)
-        self._last = self._read()
-
-    def explain(self, status: int) -> tuple[str, str] | None:
-        """Return code and sentence if that is how a process came to end with ``status``, else None."""
-        if status != -signal.SIGKILL or self._read() <= self._explained:
-            return None
-        self._explained += 1
-        return "out-of-memory", "the kernel killed its process because memory ran out"
-
-    def _read(self) -> int:
-        try:
-            with open(self._statistics) as file:
-                return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
-        except OSError:
-            return 0
-
-
-# -- control groups ----------------------------------------------------------------------------------------------------
-
-
-def group_members(group: str) -> set[int]:
-    """Return the living processes of a control group and those below it."""
-    found: set[int] = set()
-    for folder, _, _ in os.walk(group):
-        with contextlib.suppress(OSError), open(os.path.join(folder, "cgroup.procs")) as file:
-            found.update(int(line) for line in file)
-    return {pid for pid in found if start_time(pid) is not None}
-
-
-def join_group(group: str) -> None:
-    """Move this process into a control group; without permission it stays where it is."""
-    with contextlib.suppress(OSError), open(os.path.join(group, "cgroup.procs"), "w") as file:
-        file.write("0")
-
-
-def kill_group(group: str) -> None:
-    """Kill all processes of a control group at one stroke (Linux >= 5.14)."""
-    with contextlib.suppress(OSError), open(os.path.join(group, "cgroup.kill"), "w") as file:
-        file.write("1")
-
-
-def leave_group(group: str) -> None:
-    """Move this process, the last of a control group, out of it, and remove the group."""
-    join_group(os.path.dirname(group))
-    remove_group(group)
-
-
-def remove_group(group: str) -> None:
-    """Remove a control group and those below it. It stays while a process is in it."""
-    for folder, _, _ in os.walk(group, topdown=False):
-        with contextlib.suppress(OSError):
-            os.rmdir(folder)
-
-
 # -- /proc -------------------------------------------------------------------------------------------------------------
 
 
@@ -214,7 +161,8 @@ def _stat(pid: int, *, zombies: bool = False) -> list[bytes] | None:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name in parentheses may itself contain parentheses and blanks.
             fields = file.read().rpartition(b")")[2].split()
-    except OSError:
+    except OSError as error:
+        raise_if_short(error)
         return None
     if not fields:
         return None

@@ -10,10 +10,11 @@ class ScratchUnsafe(Exception):
     """Others could put something into a folder that is to be ours alone; says how."""
 
 
-def make_private(path: str) -> None:
+def make_private(path: str, uid: int | None = None) -> None:
     """Make a folder that nobody else may enter; one that is there must be just that.
 
-    Workers load what lies in theirs, so whoever could write there would run code as us.
+    Workers load what lies in theirs, so whoever could write there would run code as us. ``uid`` says who we are, where
+    a thread acts as another user.
 
     Raises
     ------
@@ -27,5 +28,6 @@ def make_private(path: str) -> None:
         os.mkdir(path, 0o700)
     except FileExistsError:
         found = os.lstat(path)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        owner = os.geteuid() if uid is None else uid
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
             raise ScratchUnsafe(f"{path} was there before, and others may write to it") from None

@@ -16,8 +16,12 @@ import dask
 from distributed import Nanny, Worker
 from distributed.core import Status
 
+from .blas import set_threads
+from .groups import Group, cores_limit, memory_limit, processes_limit
 from .journal import Journal
-from .processes import OutOfMemory, describe_end, kill
+from .memory import MARGIN, OUT_OF_MEMORY, OutOfMemory, WorkerMemory, format_size
+from .preloads import load
+from .processes import describe_end, kill
 from .scratch import make_private
 
 START_TIMEOUT = 60.0
@@ -30,6 +34,10 @@ task causes before Dask gives it up (``distributed.scheduler.allowed-failures``)
 
 RESTART_WINDOW = 60.0
 """Seconds, see ``RESTARTS``."""
+
+PROCESSES = 4096
+"""How many processes and threads a worker may come to. Honest work has some hundreds; a task that forks without end
+must not take the machine's last."""
 
 CLOSE_GRACE = 2.0
 """Seconds in which a worker that is taken away may end by itself: time for its plugins' teardown."""
@@ -56,11 +64,13 @@ class KeptWorker:
     scheduler : str
         Address to connect to.
     shape : dict
-        ``nthreads``, ``memory_limit`` (bytes), ``host`` to listen on, ``preload``.
+        ``nthreads``, ``cores``, ``memory_limit`` (bytes), ``host`` to listen on, ``preload``.
     folder : str
         The cluster's folder: the log goes to ``logs/NAME.log``.
     scratch : str
         Where the worker's own folder is made, for spilling; removed when it has ended.
+    group : Group
+        Where the worker's processes, and what its tasks start, are kept within their limits.
     journal : Journal
     out_of_memory : OutOfMemory
         The keeper's, shared by all: each kill that the kernel counts explains one death.
@@ -74,6 +84,7 @@ class KeptWorker:
         *,
         folder: str,
         scratch: str,
+        group: Group,
         journal: Journal,
         out_of_memory: OutOfMemory,
     ) -> None:
@@ -90,7 +101,8 @@ class KeptWorker:
         self._last_end: tuple[str, str] | None = None
         self._gave_up = ""
         self._over_memory = -1
-        self._out_of_memory = out_of_memory
+        self._group = group
+        self._memory = WorkerMemory(group, shape["memory_limit"], out_of_memory)
         self._task: asyncio.Task[None] | None = None
 
     def start(self, on_gone: Callable[[str], object]) -> None:
@@ -122,6 +134,8 @@ class KeptWorker:
     def process_ended(self, status: int) -> None:
         """Note how a process of this worker ended, of which its nanny may make a new one."""
         code, why = self._explain(status)
+        # What its tasks have left behind would count against the next one.
+        self._group.kill()
         self._last_end = code, why
         if status == 0 or self.expected or self._nanny is None or self._nanny.status != Status.running:
             return
@@ -134,6 +148,13 @@ class KeptWorker:
             return
         self._write_log(f"{why}; a new one is started")
         self._journal.running(self.name, code=code, why=f"it was restarted after {why}")
+
+    def look_at_memory(self) -> None:
+        """Tell when the kernel has killed what a task had started: the worker itself goes on."""
+        why = self._memory.look()
+        if why and not self.ended:
+            self._write_log(why)
+            self._journal.running(self.name, code=OUT_OF_MEMORY, why=why)
 
     async def _live(self) -> None:
         try:
@@ -155,14 +176,17 @@ class KeptWorker:
             self.kill()
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(self._nanny.close(timeout=CLOSE_GRACE), 2 * CLOSE_GRACE + 1)
+        self._group.kill()
         # In a thread: what was spilled may be many gigabytes.
         remove = functools.partial(shutil.rmtree, self._scratch, ignore_errors=True)
         await asyncio.get_running_loop().run_in_executor(None, remove)
+        self._group.remove()
 
     async def _run(self) -> tuple[str, str]:
         # The parent too: what cleans /tmp may have removed it while it was empty.
         make_private(os.path.dirname(self._scratch))
         make_private(self._scratch)
+        self._make_group()
         nanny = self._nanny = self._make_nanny()
         await nanny
         await nanny.finished()
@@ -172,6 +196,12 @@ class KeptWorker:
         if (code, why) == describe_end(0):
             why = "the scheduler closed it"
         return code, why
+
+    def _make_group(self) -> None:
+        group = self._group.make()
+        group.limit(memory_limit(round(self._shape["memory_limit"] * MARGIN)))
+        group.limit(cores_limit(self._shape["cores"]))
+        group.limit(processes_limit(PROCESSES))
 
     def _make_nanny(self) -> KeptNanny:
         return KeptNanny(
@@ -185,19 +215,19 @@ class KeptWorker:
             preload=[self._shape["preload"]],
             local_directory=self._scratch,
             death_timeout=START_TIMEOUT,
-            worker_class=functools.partial(_start_worker, self._log),
+            worker_class=functools.partial(_start_worker, self._group, self._log),
         )
 
     def _explain(self, status: int) -> tuple[str, str]:
         """Return why a process ended: its status, and whether memory was behind it."""
         code, why = describe_end(status)
-        limit = self._shape["memory_limit"] / 2**20
         terminated = getattr(self._nanny.memory_manager, "_last_terminated_pid", -1) if self._nanny else -1
         if status < 0 and terminated != self._over_memory:
             self._over_memory = terminated
             fraction = dask.config.get("distributed.worker.memory.terminate")
-            return "out-of-memory", f"its process came to more than {fraction:.0%} of its limit of {limit:.0f} MiB"
-        return self._out_of_memory.explain(status) or (code, why)
+            limit = format_size(self._shape["memory_limit"])
+            return OUT_OF_MEMORY, f"its process came to more than {fraction:.0%} of its limit of {limit}"
+        return self._memory.explain(status) or (code, why)
 
     def _why_not_started(self, error: BaseException) -> tuple[str, str]:
         if self._last_end is not None and self._last_end[0] != "exited":
@@ -217,10 +247,15 @@ class KeptWorker:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} - tidegate - worker {self.name}: {sentence}\n")
 
 
-def _start_worker(log: str, **arguments: Any) -> Worker:
-    """Run in the worker's process, as its nanny's ``worker_class``: output goes to the worker's own log."""
+def _start_worker(group: Group, log: str, **arguments: Any) -> Worker:
+    """Run in the worker's process, as its nanny's ``worker_class``: it has its own limits and its own log."""
+    joining = group.join_meanwhile()
     write_to(log)
-    return Worker(**arguments)
+    set_threads(arguments["nthreads"])
+    arguments["preload"] = [load(path) for path in arguments["preload"]]
+    worker = Worker(**arguments)
+    joining.join()  # Its limits hold before the first task comes.
+    return worker
 
 
 def write_to(log: str) -> None:

@@ -1,0 +1,144 @@
+"""What users can ask about their personal tokens: make, list, revoke.
+
+A token never passes on more than its maker has at the time: one that was made with a token is neither wider nor longer
+lived than that. What is stored with it is the user's name and the groups that an authenticator vouched for, never a
+role (see ``roster.py``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tidegate.authn.roster import Roster
+from tidegate.authn.tokens import TokenAuthenticator, TokenStore, mint_token
+from tidegate.model.errors import Invalid, NotAllowed, NotVisible, QuotaExceeded
+from tidegate.model.principal import Principal, Scope, Token
+
+DAY = 86400.0
+
+MOST = 100
+"""Tokens of one user. A program that makes one whenever it runs is told so before the list is of no use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long tokens are good, in seconds: when nothing is said, and at the most."""
+
+    default: float = 90 * DAY
+    longest: float = 366 * DAY
+
+
+class PersonalTokens:
+    """The personal tokens, as their owners see them.
+
+    Parameters
+    ----------
+    store : TokenStore
+    authenticator : TokenAuthenticator
+        Forgets what is revoked.
+    roster : Roster
+        Knows what of a user is not to be stored.
+    lifetimes : Lifetimes
+    clock : callable
+        Returns the time in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        authenticator: TokenAuthenticator,
+        roster: Roster,
+        lifetimes: Lifetimes,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._authenticator = authenticator
+        self._roster = roster
+        self._clock = clock
+        self.lifetimes = lifetimes
+
+    async def create(
+        self, principal: Principal, label: str, *, days: float | None = None, scope: Scope = Scope.FULL
+    ) -> tuple[Token, str]:
+        """Make a token for ``principal`` and return it with its secret, which nobody can read again.
+
+        Parameters
+        ----------
+        label : str
+            What it is for.
+        days : float, optional
+            How long it is good.
+        scope : Scope
+            What it is good for.
+
+        Raises
+        ------
+        NotAllowed
+            When it would be wider or live longer than the token that it is asked for with.
+        """
+        now = self._clock()
+        if principal.scope is not Scope.FULL:
+            raise NotAllowed("cannot make a token with a read-only one")
+        if not label.isprintable():
+            raise Invalid("cannot make a token: its label must be one line of text", field="label")
+        expires_at = self._end(principal, days, now)
+        await self._make_room(principal.name, now)
+        stored = self._roster.to_store(principal)
+        return await mint_token(self._store, stored, label.strip(), now=now, expires_at=expires_at, scope=scope)
+
+    def _end(self, principal: Principal, days: float | None, now: float) -> float:
+        longest = self.lifetimes.longest / DAY
+        if days is not None and not 0 < days <= longest:
+            raise Invalid(
+                f"cannot make a token for {days:g} days: here one is good for at most {longest:g} days", field="days"
+            )
+        expires_at = now + (self.lifetimes.default if days is None else days * DAY)
+        if principal.until is None or expires_at <= principal.until:
+            return expires_at
+        if days is None:
+            return principal.until
+        left = (principal.until - now) / DAY
+        raise NotAllowed(
+            f"cannot make a token for {days:g} days: the one that it is asked for with expires in {left:.3g} days. "
+            "Log in another way to make one that is good for longer"
+        )
+
+    async def _make_room(self, user: str, now: float) -> None:
+        """Remove what has expired, and see that there are not too many."""
+        tokens = await self._store.list_tokens(user)
+        expired = [token for token in tokens if token.expires_at is not None and token.expires_at <= now]
+        if len(tokens) - len(expired) >= MOST:
+            raise QuotaExceeded(f"cannot make another token: {user} has {MOST}, the most there may be. Revoke some")
+        for token in expired:
+            await self._store.remove_token(token.id)
+
+    async def list(self, principal: Principal, user: str | None = None) -> list[Token]:
+        """Return the tokens of ``principal``, or for an administrator those of ``user``, newest first."""
+        return await self._store.list_tokens(self._whose(principal, user))
+
+    async def revoke(self, principal: Principal, token_id: str, user: str | None = None) -> None:
+        """Remove a token of ``principal``, or for an administrator one of ``user``; it is refused from now on.
+
+        Raises
+        ------
+        NotVisible
+            When they have none of this id.
+        """
+        known = await self.list(principal, user)
+        if not any(token.id == token_id for token in known) or not await self._authenticator.revoke(token_id):
+            raise NotVisible("cannot find this token: there is none of this id, or it is not yours")
+
+    async def still_vouches_for(self, principal: Principal) -> bool:
+        """Return whether the token that a session was begun with is still there; True where there was none."""
+        if not principal.token:
+            return True
+        return any(token.id == principal.token for token in await self._store.list_tokens(principal.name))
+
+    def _whose(self, principal: Principal, user: str | None) -> str:
+        if user is None or user == principal.name:
+            return principal.name
+        if not principal.admin:
+            raise NotAllowed("cannot look after the tokens of other users: that is for administrators")
+        return user

@@ -1,0 +1,67 @@
+"""Removing folders of which others decide what lies in them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tidegate.backends.local.removal import DEEP, remove_tree
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """Give a folder with a file, which links may lead to and which must stay."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("stays")
+    return kept
+
+
+def test_whatever_is_there_goes(tmp_path: Path, kept: Path) -> None:
+    """Files, folders, pipes and links go, and what links lead to stays."""
+    tree = tmp_path / "tree"
+    (tree / "a" / "b").mkdir(parents=True)
+    (tree / "a" / "b" / "file").touch()
+    os.mkfifo(tree / "a" / "pipe")
+    (tree / "a" / "link").symlink_to(kept)
+    (tree / "link").symlink_to(kept / "file")
+    remove_tree(tree)
+    assert not tree.exists()
+    assert (kept / "file").read_text() == "stays"
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "pipe", "nothing"])
+def test_what_is_no_folder_goes_by_itself(tmp_path: Path, kept: Path, kind: str) -> None:
+    """A link in the place of the folder is removed, not what it leads to."""
+    path = tmp_path / "path"
+    if kind == "link":
+        path.symlink_to(kept)
+    elif kind == "file":
+        path.touch()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    remove_tree(path)
+    assert not os.path.lexists(path)
+    assert (kept / "file").exists()
+
+
+def test_depth_does_not_matter(tmp_path: Path) -> None:
+    """Folders within folders, more than there can be descriptors or calls within each other, go too."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    folder = os.open(tree, os.O_RDONLY)
+    for _ in range(20 * DEEP + 7):
+        os.mkdir("f", dir_fd=folder)
+        below = os.open("f", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    remove_tree(tree)
+    assert not tree.exists()
+
+
+def test_what_is_missing_is_no_error(tmp_path: Path) -> None:
+    """Nor is a folder above that is missing."""
+    remove_tree(tmp_path / "missing" / "tree")
