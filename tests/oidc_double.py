@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,7 +37,7 @@ class OidcDouble:
     issuer: str = ""
     claims: dict[str, Any] = field(default_factory=lambda: {"sub": "1", "preferred_username": "alice"})
     metadata: dict[str, Any] = field(default_factory=dict)
-    keys: list[RSAKey] = field(default_factory=lambda: [new_key("first")])
+    keys: list[RSAKey] = field(default_factory=lambda: [first_key()])
     alter: dict[str, Any] = field(default_factory=dict)
     """Claims of the next ID tokens that differ from what is right."""
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -141,6 +142,12 @@ def _is_client(request: web.Request) -> bool:
 def new_key(kid: str) -> RSAKey:
     """Return a key by which a provider signs."""
     return RSAKey.generate_key(2048, {"kid": kid, "use": "sig"})
+
+
+@cache
+def first_key() -> RSAKey:
+    """Return the key that providers begin with: to make one takes a while."""
+    return new_key("first")
 
 
 @asynccontextmanager

@@ -166,7 +166,9 @@ SPNEGO = gssapi.OID.from_int_seq("1.3.6.1.5.5.2")
 
 
 @pytest.mark.parametrize("mech", [None, SPNEGO], ids=["plain", "spnego"])
-async def test_a_ticket_counts_once(authenticator: KerberosAuthenticator, mech: gssapi.OID | None) -> None:
+async def test_a_ticket_counts_once(
+    authenticator: KerberosAuthenticator, mech: gssapi.OID | None, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whoever overhears a message cannot use it again, in either form that clients send."""
     sent = Presented("negotiate", message(mech=mech))
 
@@ -176,6 +178,7 @@ async def test_a_ticket_counts_once(authenticator: KerberosAuthenticator, mech: 
     assert accepted.principal.method == "kerberos"
     assert (accepted.reply or "").startswith("Negotiate ")
     assert await authenticator.authenticate(sent) is None
+    assert "Request is a replay" in caplog.text
 
 
 def test_a_gateway_refuses_a_replay_and_says_what_it_takes(alice: None, gateway: GatewayProcess) -> None:
@@ -205,6 +208,14 @@ def test_a_gateway_refuses_a_replay_and_says_what_it_takes(alice: None, gateway:
 async def test_nonsense_is_nobody(authenticator: KerberosAuthenticator, value: str) -> None:
     """Also the start of a mechanism that needs more messages (an empty one, NTLM): there is only one."""
     assert await authenticator.authenticate(Presented("negotiate", value)) is None
+
+
+async def test_a_mechanism_that_takes_several_messages_is_named(
+    authenticator: KerberosAuthenticator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An empty message asks what there is to choose from; the choice would be a second one."""
+    assert await authenticator.authenticate(Presented("negotiate", "")) is None
+    assert "needs more than one message" in caplog.text
 
 
 async def test_what_is_nearly_a_ticket_is_nobody(authenticator: KerberosAuthenticator) -> None:

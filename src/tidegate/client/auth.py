@@ -129,10 +129,9 @@ class KerberosAuth(GatewayAuth):
     def check(self, resp: Any, context: Any) -> None:
         """Read the gateway's proof."""
         gssapi = _import_gssapi()
-        scheme, _, proof = resp.headers.get("WWW-Authenticate", "").partition(" ")
+        _, _, proof = resp.headers.get("WWW-Authenticate", "").partition(" ")
         try:
-            context.__DEFER_STEP_ERRORS__ = False
-            context.step(b64decode(proof if scheme.lower() == "negotiate" else ""))
+            context.step(b64decode(proof))
             is_proved = context.complete
         except (ValueError, gssapi.exceptions.GSSError):
             is_proved = False

@@ -376,7 +376,7 @@ def _resized(cluster: Cluster, group: WorkerGroup) -> tuple[Cluster, tuple[Event
     if after == cluster:
         return cluster, ()
     bounds = group.adaptive
-    words = f"{group.wanted} workers are wanted"
+    words = "1 worker is wanted" if group.wanted == 1 else f"{group.wanted} workers are wanted"
     if bounds is not None:
         words = f"Between {bounds.minimum} and {bounds.maximum} workers are wanted, as the load asks"
     data = {

@@ -376,6 +376,23 @@ async def test_who_does_not_answer_is_not_asked_all_the_time(tmp_path: Path, clo
     await oidc.close()
 
 
+async def test_answers_are_read_to_their_end_within_reason(provider: OidcDouble, tmp_path: Path) -> None:
+    """A large one comes in many pieces; one without an end is not read for ever."""
+    provider.metadata["comment"] = "x" * 900_000
+    oidc = authenticator_for(provider, tmp_path)
+    await oidc.start()
+    assert (await log_in(oidc, provider)).name == "alice"
+    await oidc.close()
+
+    provider.metadata["comment"] = "x" * 2_000_000
+    oidc = authenticator_for(provider, tmp_path)
+    await oidc.start()
+    with pytest.raises(Busy) as silence:
+        await oidc.begin(BACK)
+    assert "a moment ago" in str(silence.value.detail)
+    await oidc.close()
+
+
 async def test_another_issuer_is_no_provider(provider: OidcDouble, tmp_path: Path) -> None:
     """The gateway does not start with what calls itself otherwise."""
     provider.metadata["issuer"] = "https://evil.example.org"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import py_compile
 import signal
 import socket
 import subprocess
@@ -311,13 +312,18 @@ async def test_a_module_that_starts_a_thread_forbids_to_fork(
         await site.close()
 
 
-async def test_a_zygote_that_has_got_a_thread_forks_no_more(tmp_path: Path, environment: Path) -> None:
+async def test_a_zygote_that_has_got_a_thread_forks_no_more(
+    tmp_path: Path, environment: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """What starts a thread later is noticed before the next fork; the launch gets an interpreter."""
-    (packages(environment) / "restless_later.py").write_text(
+    caplog.set_level("INFO")
+    module = packages(environment) / "restless_later.py"
+    module.write_text(
         "import signal, threading\n"
         "thread = threading.Thread(target=threading.Event().wait, daemon=True)\n"
         "signal.signal(signal.SIGUSR1, lambda *_: thread.start())\n"
     )
+    py_compile.compile(str(module))  # Else to import it changes the folder of packages, which ends a zygote too.
     python = environment / "bin" / "python"
     settings = only(python) | {"preload_modules": ["restless_later"]}
     site = await LocalSite(tmp_path, python=str(python), zygote=True, settings=settings).start()
@@ -327,6 +333,7 @@ async def test_a_zygote_that_has_got_a_thread_forks_no_more(tmp_path: Path, envi
         await eventually(lambda: len(os.listdir(f"/proc/{pid}/task")) == 2)
         await site.run(workers=1)
         assert not site.was_forked()
+        assert "no keeper was forked: it has 2 threads" in caplog.text
         await eventually(lambda: processes.start_time(pid) is None)
         # Another takes its place, and the launches after this are quick again.
         await eventually(lambda: site.zygotes(), 60)

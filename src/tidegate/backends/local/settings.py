@@ -51,4 +51,6 @@ class LocalSettings(Section):
     preload_modules: tuple[str, ...] = ()
     """Names of Python modules that most clusters use, besides NumPy and pandas: they are imported once, where clusters
     are forked from, and their memory is shared. One that is not installed is passed over. One that starts threads when
-    it is imported must not be named: then nothing can be forked, and the log says so."""
+    it is imported must not be named: then nothing can be forked, and the log says so. Nor one that then reads files of
+    the user's home, such as ``fsspec`` or ``matplotlib``: the home is empty there, and clusters would not have what the
+    user has set."""

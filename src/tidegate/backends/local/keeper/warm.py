@@ -82,6 +82,8 @@ def import_engine(more: Iterable[str] = ()) -> None:
         except Exception as error:  # Without Bokeh there are no dashboards, and all else works.
             print(f"cannot import {module}: {type(error).__name__}: {error}", file=sys.stderr)
     find_setters()
+    # And what the keeper goes on with, when the scheduler is forked.
+    from . import keeper as keeper
 
 
 def freeze() -> None:
