@@ -203,12 +203,12 @@ class GatewayProcess:
     # -- its processes -------------------------------------------------------------------------------------------------
 
     def processes(self, words: str = "") -> list[int]:
-        """Return the live processes that bear its mark (its folder, in arguments or environment), and ``words``."""
-        return [pid for pid, line in _marked(str(self.folder)) if words in line]
+        """Return the live processes that bear its mark (its folder), and ``words``, in arguments or environment."""
+        return [pid for pid, line, environ in _marked(str(self.folder)) if words in line or words in environ]
 
     def describe(self) -> str:
         """Return those processes in words."""
-        return "; ".join(f"{pid} {line}" for pid, line in _marked(str(self.folder)))
+        return "; ".join(f"{pid} {line}" for pid, line, _ in _marked(str(self.folder)))
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -241,7 +241,7 @@ async def _mint(data: Path, user: str) -> str:
         await store.close()
 
 
-def _marked(mark: str) -> Iterator[tuple[int, str]]:
+def _marked(mark: str) -> Iterator[tuple[int, str, str]]:
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
@@ -252,4 +252,4 @@ def _marked(mark: str) -> Iterator[tuple[int, str]]:
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
         if state != "Z" and (mark in line or mark in environ):
-            yield int(entry.name), line
+            yield int(entry.name), line, environ

@@ -128,7 +128,7 @@ def wildcard(folder: Path) -> Iterator[Site]:
     files = ["-keyout", str(home / "key.pem"), "-out", str(home / "cert.pem")]
     subprocess.run([*command.split(), "-addext", names, *files], check=True, capture_output=True)
     with serving(folder, CONFIG) as gateway:
-        (proxy,) = find_living(gateway.data / "run")
+        proxy, *_ = find_living(gateway.data / "run")
         home_url, dashboard = f"https://{DOMAIN}", f"https://{{name}}.{DOMAIN}"
         yield Site(gateway, proxy.address.port, [home_url], dashboard, [DOMAIN], home / "cert.pem")
 

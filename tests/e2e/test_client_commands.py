@@ -29,7 +29,7 @@ def test_the_life_of_a_cluster_by_commands(gateway: GatewayProcess) -> None:
 
     assert f"{name}  running" in ran(gateway, "clusters", "list")
     eventually_sync(lambda: json.loads(ran(gateway, "clusters", "show", name, "--json"))["workers"] == 1, 60)
-    assert "2 workers wanted" in ran(gateway, "clusters", "scale", name, "2")
+    assert "/ 2 workers" in ran(gateway, "clusters", "scale", name, "2")
     assert "adaptive, 1 to 3 workers" in ran(gateway, "clusters", "adapt", name, "--min", "1", "--max", "3")
     assert "not adaptive" in ran(gateway, "clusters", "adapt", name, "--off")
     shown = ran(gateway, "clusters", "show", name)

@@ -24,6 +24,17 @@ def states(gateway: GatewayProcess) -> dict[str, ClusterStatus]:
         return {report.name: report.status for report in user.list_clusters(list(ClusterStatus))}
 
 
+def slow_starts(folder: Path, seconds: float) -> str:
+    """Return a configuration with which a cluster takes at least so long to start."""
+    slow = folder / "python"
+    slow.write_text(f'#!/bin/sh\nsleep {seconds}\nexec {sys.executable} "$@"\n')
+    slow.chmod(0o700)
+    config = folder / "gateway.yaml"
+    backend = f"name: local, zygotes: 0, notebook_environment: false, environments: {{slow: {slow}}}"
+    config.write_text(f"backend: {{{backend}}}")
+    return str(config)
+
+
 def last_words(done: subprocess.CompletedProcess[str]) -> str:
     """Return the last line that the program printed, or fail with what it complained of."""
     assert done.returncode == 0, done.stderr
@@ -59,12 +70,7 @@ def test_a_cluster_may_stay_behind(gateway: GatewayProcess) -> None:
 
 def test_ctrl_c_while_a_cluster_starts_leaves_none(make_gateway: Callable[..., GatewayProcess], tmp_path: Path) -> None:
     """The half-made cluster is stopped before Python gives the prompt back."""
-    slow = tmp_path / "python"
-    slow.write_text(f'#!/bin/sh\nsleep 10\nexec {sys.executable} "$@"\n')
-    slow.chmod(0o700)
-    config = tmp_path / "gateway.yaml"
-    config.write_text(f"backend: {{name: local, notebook_environment: false, environments: {{slow: {slow}}}}}")
-    gateway = make_gateway("--config", str(config)).start()
+    gateway = make_gateway("--config", slow_starts(tmp_path, seconds=10)).start()
     # As at a terminal: whoever runs the tests in the background of a shell has them ignore SIGINT, and all they start.
     listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     program = subprocess.Popen(
@@ -133,8 +139,9 @@ def test_a_gateway_without_our_token_is_refused_in_words(gateway: GatewayProcess
     assert wrong not in done.stdout
 
 
-def test_progress_is_shown_to_a_person_only(gateway: GatewayProcess) -> None:
+def test_progress_is_shown_to_a_person_only(make_gateway: Callable[..., GatewayProcess], tmp_path: Path) -> None:
     """In a terminal a line appears and goes; in a pipe there is nothing."""
+    gateway = make_gateway("--config", slow_starts(tmp_path, seconds=2)).start()
     code = "from tidegate import Gateway; Gateway().new_cluster().shutdown()"
     assert gateway.run_python(code).stderr == ""
 

@@ -233,14 +233,15 @@ class Proxy(Section):
     """How many share the port. By default one per core: one moves about a gigabyte a second, and when one is killed,
     another one goes on with its connections at once."""
     connections: Annotated[int, Field(ge=1), Unit("connections")] = 10_000
-    """How many may be open at a time, of all clients. Each process has an equal share of this and of the following
-    limits, so a client whose connections are spread unevenly may be refused before. What does not fit into the open
-    files that the system allows (``LimitNOFILE=``, six for each connection) is not accepted either."""
+    """How many may be open at a time, of all clients. Each process has an equal share of this and of the other limits
+    here but ``page_burst``, so a client whose connections are spread unevenly may be refused before. What does not fit
+    into the open files that the system allows (``LimitNOFILE=``, six for each connection) is not accepted either."""
     connections_per_address: Annotated[int, Field(ge=1), Unit("connections")] = 1_000
     """How many may be open at a time from one client address, or one /64 of IPv6. Not counted are this machine and
     ``trusted_proxies``, and behind a ``public_url`` without ``trusted_proxies`` nobody is."""
     page_burst: Annotated[int, Field(ge=1), Unit("pages")] = 20
-    """How many dashboard pages of one cluster may be loaded at once: JupyterLab restores a dozen panes together."""
+    """How many dashboard pages of one cluster may be loaded at once, through each process: JupyterLab restores a dozen
+    panes together."""
     pages_per_second: Annotated[float, Field(gt=0), Unit("pages per second")] = 1.0
     """... and after that. A page costs the scheduler up to a quarter of a second in which it schedules nothing."""
 

@@ -47,12 +47,15 @@ def proxy_settings(settings: Settings) -> dict[str, Any]:
 
 
 def _share(proxy: Proxy) -> dict[str, Any]:
-    """Return the limits of one process: its share of those for all, for none knows what the others have."""
+    """Return the limits of one process: its share of those for all, for none knows what the others have.
+
+    Only not of what may come at once: one browser comes by one or two connections, and so to one or two processes.
+    """
     count = proxy.processes
     return {
         "connections": math.ceil(proxy.connections / count),
         "connections_per_address": math.ceil(proxy.connections_per_address / count),
-        "page_burst": math.ceil(proxy.page_burst / count),
+        "page_burst": proxy.page_burst,
         "pages_per_second": proxy.pages_per_second / count,
     }
 

@@ -71,14 +71,14 @@ def test_a_renewed_certificate_leaves_the_mark_alone(tmp_path: Path) -> None:
 
 def test_limits_for_all_are_shared_out_among_the_proxies() -> None:
     """What is set holds for the gateway, however many processes it has."""
-    proxy = {"workers": 3, "connections": 100, "connections_per_address": 9, "page_burst": 1, "pages_per_second": 6}
+    proxy = {"workers": 3, "connections": 100, "connections_per_address": 9, "page_burst": 5, "pages_per_second": 6}
     settings = Settings.model_validate({"proxy": proxy, "trusted_proxies": ["10.0.0.7", "10.1.2.3/16"]})
 
     told = ProxySettings.from_json(json.dumps(proxy_settings(settings)), (3,))
 
     assert told.limits.connections == 34
     assert told.limits.connections_per_address == 3
-    assert (told.limits.page_burst, told.limits.pages_per_second) == (1, 2)
+    assert (told.limits.page_burst, told.limits.pages_per_second) == (5, 2), "one browser may come to one process"
     assert told.trusted_proxies == ("10.0.0.7/32", "10.1.0.0/16")
 
 
