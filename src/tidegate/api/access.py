@@ -119,8 +119,13 @@ async def authenticate(request: Request, *, session: bool) -> Principal:
 
 async def ask_authenticators(request: Request, presented: Presented) -> Principal | None:
     """Return whom the first authenticator that knows the caller takes them for, in their role here, or None."""
-    services = services_of(request)
-    for authenticator in services.authenticators:
+    principal = await recognise(request, presented)
+    return services_of(request).roster.place(principal) if principal else None
+
+
+async def recognise(request: Request, presented: Presented) -> Principal | None:
+    """Return the same without what the configuration adds: that is what may be kept, in a session."""
+    for authenticator in services_of(request).authenticators:
         try:
             accepted = await authenticator.authenticate(presented)
         except NotAdmitted as error:
@@ -128,7 +133,7 @@ async def ask_authenticators(request: Request, presented: Presented) -> Principa
             raise
         if accepted is not None:
             request.state.authentication_reply = accepted.reply
-            return services.roster.place(accepted.principal)
+            return accepted.principal
     return None
 
 

@@ -27,6 +27,7 @@ import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -82,8 +83,11 @@ class JupyterHubSettings(Section):
     gateway's own address. By default ``JUPYTERHUB_PUBLIC_HUB_URL``, else the path ``hub`` below
     ``JUPYTERHUB_BASE_URL``."""
     service_name: Annotated[str, Field(pattern=r"^[^\s!=]+$")] | None = None
-    """Name of the gateway among the Hub's services. Tokens then need the scope ``access:services!service=<name>``;
-    without a name every token of the Hub is accepted. By default ``JUPYTERHUB_SERVICE_NAME``."""
+    """Name of the gateway among the Hub's services. Tokens need the scope ``access:services!service=<name>``. By
+    default ``JUPYTERHUB_SERVICE_NAME``."""
+    any_token: bool = False
+    """Whether to do without ``service_name``: then every token of the Hub is accepted, also one that a user gave to
+    another service, which could act as that user here."""
     client_id: str | None = None
     """What the Hub's OAuth calls the gateway. By default ``JUPYTERHUB_CLIENT_ID``, else ``service-<service_name>``."""
     api_token_file: FilePath | None = None
@@ -102,6 +106,10 @@ class JupyterHubSettings(Section):
         if not (self.api_url or os.environ.get("JUPYTERHUB_API_URL")):
             raise ValueError(
                 "api_url is missing: write the URL of the Hub's API, such as http://127.0.0.1:8081/hub/api"
+            )
+        if not (self.service_name or os.environ.get("JUPYTERHUB_SERVICE_NAME") or self.any_token):
+            raise ValueError(
+                "service_name is missing: write the gateway's name among the Hub's services, or set any_token to true"
             )
         return self
 
@@ -155,9 +163,7 @@ class JupyterHubAuthenticator:
             await self.close()
             raise
         if self._service is None:
-            log.warning(
-                "jupyterhub: service_name is not set, so every token of the Hub is accepted, whatever it is for"
-            )
+            log.warning("jupyterhub: any_token is set, so every token of the Hub is accepted, whatever it is for")
 
     async def close(self) -> None:
         """Close the connections to the Hub."""
@@ -187,7 +193,8 @@ class JupyterHubAuthenticator:
             user = await self._ask_who(token)
             if user is None:
                 return None
-            principal = self._admit(user)
+            # The role is for the person at the browser: a token may be in a program's hands, or another service's.
+            principal = replace(self._admit(user), admin=False)
             self._known[digest] = (principal, asked_at + self._settings.cache)
             if len(self._known) > CACHE_SIZE:
                 self._known.popitem(last=False)

@@ -75,7 +75,8 @@ class OidcSettings(Section):
     """What the provider is asked for. Many tell groups only where a scope such as ``groups`` is asked for."""
     username_claim: str = "preferred_username"
     """Which claim is the user's name here. It must be one that nobody can change or give to somebody else by
-    themselves: not all providers promise that of ``preferred_username`` and ``email``. ``sub`` always is."""
+    themselves: not all providers promise that of ``preferred_username`` and ``email``. ``sub`` always is. An ``email``
+    counts only where the provider says that it is verified (``email_verified``)."""
     groups_claim: str = "groups"
     """Which claim lists the user's groups."""
     allowed_groups: tuple[str, ...] = ()
@@ -269,6 +270,8 @@ class OidcAuthenticator:
             log.warning("oidc: the provider's ID token is not right: %s", "another nonce" if claims else "not for us")
             raise LoginFailed("The login provider answered with something else than this login: begin again.")
         wanted = {self._settings.username_claim, self._settings.groups_claim}
+        if self._settings.username_claim == "email":
+            wanted.add("email_verified")
         access = answer.get("access_token")
         if not wanted <= claims.keys() and isinstance(access, str):
             more = await self._provider.userinfo(access)
@@ -312,8 +315,9 @@ class OidcAuthenticator:
                 f"cannot log you in: what the login provider says of you has no usable {claim}, which is your name "
                 "here. Ask the administrator of this gateway"
             )
-        if claim == "email" and claims.get("email_verified") is False:
-            raise NotAdmitted("cannot log you in: the login provider has not verified your email address")
+        # Silence is no proof, and some providers write the truth as a string.
+        if claim == "email" and claims.get("email_verified") is not True and claims.get("email_verified") != "true":
+            raise NotAdmitted("cannot log you in: the login provider does not say that it verified your email address")
         told = claims.get(self._settings.groups_claim)
         groups = frozenset(group for group in told if isinstance(group, str)) if isinstance(told, list) else frozenset()
         if self._settings.allowed_groups and groups.isdisjoint(self._settings.allowed_groups):

@@ -24,7 +24,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from tidegate.authn.base import Accepted, Presented
-from tidegate.authn.users import LONGEST, BadUsers, User, UserFile
+from tidegate.authn.users import LONGEST, BadUsers, UnreadableUsers, User, UserFile
 from tidegate.model.principal import Principal
 from tidegate.settings import FilePath, Section
 
@@ -33,6 +33,9 @@ CACHE_SECONDS = 60.0
 
 THREADS = 2
 """How many passwords are checked at a time: each takes a core and 64 MiB for 50 ms, and strangers can ask for it."""
+
+COMPLAINT_SECONDS = 60.0
+"""Between two lines in the log about a file that is not as it must be."""
 
 CACHE_SIZE = 10_000
 """How many right answers are remembered at the most."""
@@ -80,6 +83,7 @@ class PasswordAuthenticator:
         self._right: dict[tuple[str, str, bytes], float] = {}
         self._users: dict[str, User] = {}
         self._version: tuple[int, int, int] | None = None
+        self._complained = -COMPLAINT_SECONDS
         self._threads = ThreadPoolExecutor(THREADS, "passwords")
 
     async def start(self) -> None:
@@ -135,13 +139,26 @@ class PasswordAuthenticator:
             return False
 
     def _look(self) -> None:
-        """Read the file again if it is another one than before; where it cannot be read, what it was holds."""
+        """Read the file again if it is another one than before.
+
+        A line that is not right is a slip of somebody who edits: what the file said before holds. But who is removed
+        from a file that cannot be read must be out, and we cannot know who that is: so all are refused. Either way it
+        is read again with each request until it is right.
+        """
         try:
             version = self.file.version()
             if version == self._version:
                 return
-            self._version = version
             self._users = self.file.read()
+            self._version = version
             self._right.clear()
+        except UnreadableUsers as error:
+            self._users, self._version = {}, None
+            self._complain(f"{error.message}; nobody can log in by a password until it can be read")
         except BadUsers as error:
-            log.error("%s; the users are those from before", error.message)
+            self._complain(f"{error.message}; the users are those from before")
+
+    def _complain(self, words: str) -> None:
+        if self._clock() - self._complained >= COMPLAINT_SECONDS:
+            self._complained = self._clock()
+            log.error("%s", words)

@@ -3,7 +3,8 @@
 Nothing is kept on the server: any control process that has the key can read a session, also after a restart. The price
 is that a session cannot be called back before it expires, so it lives for a working day and no longer. One that was
 begun with a personal token is worth what the token is: it has its scope and ends with it, also when it is revoked
-(``PersonalTokens.still_vouches_for``).
+(``PersonalTokens.still_vouches_for``). What is sealed is what the authenticator said. Groups and roles that the
+configuration gives are added whenever a session is read (``roster.py``), so who loses them loses them at once.
 
 A browser sends cookies by itself, also when a foreign page makes it send a request. So a session alone is never enough
 to change something: ``api/access.py`` demands that the request comes from a page of this gateway.
@@ -36,7 +37,7 @@ class Sessions:
     """
 
     def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
-        self._key = hmac.digest(key, b"tidegate console session 2", hashlib.sha256)
+        self._key = hmac.digest(key, b"tidegate console session 3", hashlib.sha256)
         self._clock = clock
         # Cookies do not know ports: two gateways on one host must not overwrite each other's.
         self._mark = hmac.digest(self._key, b"name", hashlib.sha256).hex()[:8]

@@ -39,6 +39,10 @@ class BadUsers(TidegateError):
     code = "bad-users"
 
 
+class UnreadableUsers(BadUsers):
+    """The file cannot even be looked at, so nobody knows who is in it."""
+
+
 @dataclass(frozen=True)
 class User:
     """A line of the file."""
@@ -71,7 +75,9 @@ class UserFile:
             text = self.path.read_text()
         except FileNotFoundError:
             return {}
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise UnreadableUsers(f"cannot read the users in {self.path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
             raise BadUsers(f"cannot read the users in {self.path}: {error}") from None
         users = {}
         for number, line in enumerate(text.splitlines(), 1):
@@ -90,7 +96,7 @@ class UserFile:
         except FileNotFoundError:
             return 0, 0, 0
         except OSError as error:
-            raise BadUsers(f"cannot read the users in {self.path}: {error.strerror}") from None
+            raise UnreadableUsers(f"cannot read the users in {self.path}: {error.strerror}") from None
         return status.st_ino, status.st_mtime_ns, status.st_size
 
     @contextmanager
@@ -98,12 +104,13 @@ class UserFile:
         """Yield the users to be changed, and write what has become of them; one at a time, whoever does it."""
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(
-                self.path.with_name(f"{self.path.name}.lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
+            # No link is followed: the folder may be another's, who could have it lead anywhere.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.open(self.path.with_name(f"{self.path.name}.lock"), flags, 0o600)
         except OSError as error:
             raise BadUsers(f"cannot write the users to {self.path}: {error.strerror}") from None
         try:
+            self._hand_over(lock)
             fcntl.flock(lock, fcntl.LOCK_EX)
             users = self.read()
             yield users
@@ -112,7 +119,7 @@ class UserFile:
             os.close(lock)
 
     def _write(self, users: Mapping[str, User]) -> None:
-        """Replace the file in one step; only its owner may read it."""
+        """Replace the file in one step; only its owner may read it, who is the gateway's account also after sudo."""
         lines = [f"{user.name}:{user.hash}:{','.join(sorted(user.groups))}\n" for user in users.values()]
         try:
             fd, new = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")  # made with mode 0600
@@ -120,9 +127,21 @@ class UserFile:
                 file.writelines(lines)
                 file.flush()
                 os.fsync(file.fileno())
+                self._hand_over(file.fileno())
             os.replace(new, self.path)
         except OSError as error:
             raise BadUsers(f"cannot write the users to {self.path}: {error.strerror}") from None
+
+    def _hand_over(self, file: int) -> None:
+        """If we are root, give a file that is open to whom it is for: the folder's owner, or as the users were."""
+        if os.geteuid() != 0:
+            return
+        owner = self.path.parent.stat()
+        if owner.st_uid == 0 and self.path.exists():
+            owner = self.path.lstat()
+        # One with a second name may be a file of the system, linked here.
+        if os.fstat(file).st_nlink == 1:
+            os.fchown(file, owner.st_uid, owner.st_gid)
 
 
 def hash_password(password: str, hasher: PasswordHasher | None = None) -> str:

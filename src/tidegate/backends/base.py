@@ -107,7 +107,11 @@ class Backend(Protocol):
         """Take away everything that runs of this cluster; an unknown cluster is no error."""
 
     async def observe(self, clusters: Collection[str]) -> Mapping[str, Seen]:
-        """Look at these clusters, in as few calls to the engine as can be. Every name asked for is in the answer."""
+        """Look at these clusters, in as few calls to the engine as can be.
+
+        Every name asked for is in the answer, but those of which nothing can be told now: one cluster that cannot be
+        looked at must not hide the others, and must not look as if it were dead.
+        """
 
     async def listens(self, cluster: str, ports: Collection[int]) -> bool:
         """Return whether these ports, at the scheduler's host, are the cluster's own, as far as the engine can tell.

@@ -10,19 +10,25 @@ class Listeners:
     """Those who want the names of clusters at which something changed."""
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[str]] = set()
+        # By each one's queue, the names that wait in it: who tells faster than we listen must not fill our memory.
+        self._queues: dict[asyncio.Queue[str], set[str]] = {}
 
     def tell(self, cluster: str) -> None:
         """Pass on that something changed at this cluster."""
-        for queue in self._queues:
-            queue.put_nowait(cluster)
+        for queue, waiting in self._queues.items():
+            if cluster not in waiting:
+                waiting.add(cluster)
+                queue.put_nowait(cluster)
 
     async def changes(self) -> AsyncIterator[str]:
         """Yield names as they come."""
         queue: asyncio.Queue[str] = asyncio.Queue()
-        self._queues.add(queue)
+        waiting = self._queues[queue] = set()
         try:
             while True:
-                yield await queue.get()
+                cluster = await queue.get()
+                # Before it is looked at: what is told from now on may be missing from that look.
+                waiting.discard(cluster)
+                yield cluster
         finally:
-            self._queues.discard(queue)
+            del self._queues[queue]

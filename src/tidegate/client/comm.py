@@ -174,7 +174,9 @@ def parse_address(address: str) -> tuple[str, int, str]:
     return host, port, name
 
 
-_known: dict[str, tuple[float, dict[str, Any]]] = {}
+_known: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
+"""Until when to connect with what, by the address of the gateway and the cluster's name: two gateways may have clusters
+of one name."""
 
 
 class Target:
@@ -191,22 +193,25 @@ class Target:
     def __init__(self, name: str, settings: Settings | None) -> None:
         self._name = name
         self._settings = settings
+        self._key = ("", name)
 
     async def connection_args(self) -> dict[str, Any]:
         """Return what to connect with, from the gateway."""
-        until, args = _known.get(self._name, (0.0, {}))
+        self._settings = self._settings or resolve()
+        self._key = (self._settings.address, self._name)
+        until, args = _known.get(self._key, (0.0, {}))
         if until < time.monotonic():
             try:
                 body = await self._ask("/credentials")
             except GatewayAuthError as error:
                 raise ClusterUnreachable(str(error)) from None  # any other OSError Dask would try again, for long
             args = GatewaySecurity(body["certificate"], body["key"], body["sni"]).get_connection_args("client")
-            _known[self._name] = (time.monotonic() + KEEP_SECONDS, args)
+            _known[self._key] = (time.monotonic() + KEEP_SECONDS, args)
         return dict(args)
 
     async def explain(self, error: CommClosedError, patience: float) -> CommClosedError:
         """Return the error that says why the connection was cut, if the gateway knows within ``patience`` seconds."""
-        _known.pop(self._name, None)
+        _known.pop(self._key, None)
         if (why := await self._why(patience)) is not None:
             return ClusterUnreachable(why)
         # Dask has no words for the end of a connection in the middle of the TLS handshake.

@@ -50,6 +50,13 @@ def check_listener(address: str, uid: int) -> None:
             )
 
 
+def find_listener(address: str) -> int | None:
+    """Return which OS user listens at ``address``, a URL; None if nobody is found there, or not one alone."""
+    parts = urlsplit(address)
+    found = set(_find_uids(parts.hostname or "", parts.port or 80))
+    return found.pop() if len(found) == 1 else None
+
+
 def _find_uids(host: str, port: int) -> Iterator[int]:
     """Yield the owner of what gets connections to ``host``, for each of the addresses that the name stands for."""
     listeners = _listeners(port)

@@ -1,7 +1,9 @@
 """The configuration file that ``tidegate login`` leaves, so that ``Gateway()`` needs no arguments from then on.
 
 It lies where Dask looks and has the name that ``tidegate serve`` uses too: of two files with a section for the same
-gateway one would silently win. A file is not ours to change unless its first line says that we wrote it.
+gateway one would silently win. Of a gateway that is reached in the clear on this machine it also says which OS user
+listened when the token was made: nobody else is sent it later (``listener.py``). A file is not ours to change unless
+its first line says that we wrote it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import yaml
 
 from tidegate.client.config import Settings
 from tidegate.client.errors import GatewayValueError
+from tidegate.client.listener import find_listener
 
 FILE = "tidegate.yaml"
 
@@ -63,6 +66,10 @@ def save_login(path: Path, settings: Settings, token: str) -> None:
         section["proxy-address"] = settings.proxy_address
     if settings.ca_file:
         section["ca-file"] = settings.ca_file
+    if settings.is_on_this_machine and settings.address.startswith("http:"):
+        uid = find_listener(settings.address) if settings.listener_uid is None else settings.listener_uid
+        if uid is not None:
+            section["listener-uid"] = uid
     text = f"{HEADER}\n{yaml.safe_dump({'tidegate': section}, sort_keys=False)}"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

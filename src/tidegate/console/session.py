@@ -13,7 +13,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from tidegate.api.access import ask_authenticators
+from tidegate.api.access import recognise
 from tidegate.api.address import address_of
 from tidegate.api.login import TERMINAL
 from tidegate.api.services import services_of
@@ -60,7 +60,7 @@ async def log_in(request: Request) -> Response:
     after = safe_next(str(form.get("next", "")))
     if "token" in form:
         presented = Presented("bearer", str(form["token"]).strip())
-        principal = await ask_authenticators(request, presented)
+        principal = await recognise(request, presented)
         words = "The gateway does not know this token."
     else:
         principal = await _check_password(request, str(form.get("username", "")), str(form.get("password", "")))
@@ -103,7 +103,7 @@ async def complete_login(request: Request, method: str) -> Response:
         principal = await login.complete(_return_url(request, method), flow.secret, dict(request.query_params))
     except LoginFailed as error:
         return _login_page(request, flow.after, error.message)
-    response = _log_in(request, services.roster.place(principal), flow.after)
+    response = _log_in(request, principal, flow.after)
     response.delete_cookie(FLOW_COOKIE, path=f"{address_of(request).prefix}/login/{method}")
     return response
 
@@ -120,12 +120,11 @@ async def log_out(request: Request) -> Response:
 
 
 async def _check_password(request: Request, username: str, password: str) -> Principal | None:
-    services = services_of(request)
-    for login in services.authenticators:
+    for login in services_of(request).authenticators:
         if isinstance(login, PasswordLogin):
             principal = await login.check_password(username, password)
             if principal is not None:
-                return services.roster.place(principal)
+                return principal
     return None
 
 
@@ -148,6 +147,7 @@ def _login_page(request: Request, after: str, error: str | None = None) -> Respo
 
 
 def _log_in(request: Request, principal: Principal, after: str) -> Response:
+    """Begin a session of ``principal``, who is as the authenticator said: what the configuration adds is not sealed."""
     address = address_of(request)
     sessions = services_of(request).sessions
     response = RedirectResponse(address.prefix + after, 303)

@@ -12,7 +12,10 @@ from collections.abc import Collection, Mapping
 
 from tidegate.backends.base import Backend
 from tidegate.control.engines import ask
+from tidegate.model.errors import BackendFailed
 from tidegate.model.observation import Seen
+
+UNKNOWN = "its backend looked and could not tell; the backend's log says why"
 
 
 class Observer:
@@ -60,7 +63,10 @@ class Observer:
                 try:
                     seen = await self.look_at_all(list(asked))
                     for name, future in asked.items():
-                        future.set_result(seen[name])
+                        if name in seen:
+                            future.set_result(seen[name])
+                        else:
+                            future.set_exception(BackendFailed(f"cannot look at the cluster {name}: {UNKNOWN}"))
                 except Exception as error:
                     for future in asked.values():
                         if not future.done():

@@ -46,6 +46,7 @@ class Link:
         self.takes = False
         self.retired = False
         self.offers: dict[int, Connection] = {}
+        self.spared_until = 0.0
 
     @property
     def load(self) -> int:
@@ -220,6 +221,8 @@ class Holder:
     def _refused(self, link: Link, message: dict[str, Any], descriptors: list[int]) -> None:
         self._complain("process of %d connections cannot take one over", link.load)
         self._orphans.append(link.offers.pop(message["offer"]))
+        # It would refuse the next one as fast, and nobody would do anything else.
+        link.spared_until = time.monotonic() + AGAIN_SECONDS
 
     def _release(self, link: Link, message: dict[str, Any], descriptors: list[int]) -> None:
         held = _held(link)
@@ -275,7 +278,10 @@ class Holder:
 
     def _give(self) -> None:
         """Offer each connection that nobody serves to the proxy that has the fewest."""
-        takers = self._takers() if self._orphans else []
+        if not self._orphans:
+            return
+        now = time.monotonic()
+        takers = [link for link in self._takers() if link.spared_until <= now]
         for _ in range(len(self._orphans) if takers else 0):
             connection = self._orphans.popleft()
             taker = min(takers, key=lambda link: link.load)

@@ -56,6 +56,8 @@ class Acceptor:
     limits : Limits
     tls : Certificate, optional
         Makes HTTP into HTTPS.
+    settled : callable, optional
+        Called when nobody is being greeted any more: each one who was accepted is handed on or gone.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Acceptor:
         waiting: Waiting,
         limits: Limits,
         tls: Certificate | None = None,
+        settled: Callable[[], None] = lambda: None,
     ) -> None:
         self._listeners = listeners
         self._passthrough = passthrough
@@ -75,6 +78,7 @@ class Acceptor:
         self._waiting = waiting
         self._limits = limits
         self._tls = tls
+        self._settled = settled
         self._loop = asyncio.get_running_loop()
         self._greetings: set[asyncio.Task[None]] = set()
         self._resume: dict[socket.socket, asyncio.TimerHandle] = {}
@@ -94,12 +98,19 @@ class Acceptor:
 
     def stop(self) -> None:
         """Accept no more. What waits in the kernel's queue is for another process."""
+        if not self._accepting:
+            return
         self._accepting = False
         for listener in self._listeners:
             self._loop.remove_reader(listener)
         for timer in self._resume.values():
             timer.cancel()
         self._resume.clear()
+
+    def settle(self) -> bool:
+        """Accept no more; return whether nobody is being greeted. Greetings have deadlines, so they end soon."""
+        self.stop()
+        return not self._greetings
 
     async def close(self) -> None:
         """Accept no more, and let go of connections that have not said anything yet."""
@@ -140,7 +151,12 @@ class Acceptor:
         sock.setblocking(False)
         greeting = self._loop.create_task(self._greet(sock, release))
         self._greetings.add(greeting)
-        greeting.add_done_callback(self._greetings.discard)
+        greeting.add_done_callback(self._greeted)
+
+    def _greeted(self, greeting: asyncio.Task[None]) -> None:
+        self._greetings.discard(greeting)
+        if not self._greetings:
+            self._settled()
 
     async def _greet(self, sock: socket.socket, release: Callable[[], None]) -> None:
         """Hand the connection on to who takes care of it, or close it."""

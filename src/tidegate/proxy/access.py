@@ -1,6 +1,7 @@
 """Who may see a dashboard with a credential instead of a ticket: a program, which control is asked about.
 
 Control's yes is remembered for a moment, by a hash of the credential; a no is not, for the next try may be right.
+A Kerberos ticket (``Negotiate``) counts once: remembered, it could be replayed by whoever has seen it.
 """
 
 from __future__ import annotations
@@ -50,10 +51,14 @@ class Access:
         )
         if status != 200:
             return web.Response(status=status, headers=headers, body=body)
+        if not authorization.strip().lower().startswith("negotiate"):
+            self._remember(key)
+        return None
+
+    def _remember(self, key: tuple[str, bytes]) -> None:
         if len(self._until) >= _REMEMBERED:
             self._until.clear()
         self._until[key] = self._clock() + self._seconds
-        return None
 
     def forget(self, cluster: str) -> None:
         """Forget what was said about a cluster."""

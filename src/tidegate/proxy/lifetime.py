@@ -3,7 +3,7 @@
 It outlives control and the supervisor, because connections go through it that a computation hangs on. So nobody waits
 for it and nobody kills it in the ordinary course; it ends by itself:
 
-* when it was told to *drain* and no cluster connection is left;
+* when it was told to *drain* and no cluster connection is left, nor a client that is only just being let in;
 * when it was *terminated* (SIGTERM): as with drain, but after a deadline in any case;
 * when it is an *orphan*: no control for ten minutes, no cluster connection is left, and it knows no way to any cluster.
 
@@ -32,12 +32,18 @@ class Lifetime:
         Whether cluster connections are open.
     expected : callable
         Whether clusters are known, so that connections may come.
+    settle : callable
+        Lets nobody else in; returns whether everybody who was let in before is served or gone. If not, ``check`` is to
+        be called when that is so.
     """
 
-    def __init__(self, limits: Limits, busy: Callable[[], bool], expected: Callable[[], bool]) -> None:
+    def __init__(
+        self, limits: Limits, busy: Callable[[], bool], expected: Callable[[], bool], settle: Callable[[], bool]
+    ) -> None:
         self._limits = limits
         self._busy = busy
         self._expected = expected
+        self._settle = settle
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._draining = False
@@ -57,8 +63,10 @@ class Lifetime:
 
     def check(self) -> None:
         """Look again: a connection has ended."""
-        unneeded = self._draining or (self._orphaned and not self._expected())
-        if unneeded and not self._busy() and not self._over.is_set():
+        if self._busy() or self._over.is_set():
+            return
+        # Who comes to an orphan finds no way to any cluster, so it waits for nobody.
+        if (self._orphaned and not self._expected()) or (self._draining and self._settle()):
             logger.info("no cluster connection is left: the proxy ends")
             self._over.set()
 

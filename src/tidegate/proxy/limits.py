@@ -40,8 +40,9 @@ class Limits:
     """After SIGTERM: how long cluster connections may go on before they are cut."""
     orphan_seconds: float = 600.0
     """Without control for so long, the process ends when it knows no cluster and no cluster connection is left."""
-    access_seconds: float = 30.0
-    """How long control's yes to a program's credential is remembered."""
+    access_seconds: float = 3.0
+    """How long control's yes to a program's credential is remembered: long enough for a page with all its parts, and
+    short enough that a revoked token is refused within the five seconds that are promised."""
 
     body_bytes: int = 2**20
     """Of a request: far above any message of the protocols."""

@@ -70,7 +70,12 @@ class Proxy:
         self._addresses = [listeners.address_of(sock) for sock in sockets]
         own = OwnAddresses(self._addresses)
         self.connections = ClusterConnections(self._connections_changed)
-        self.lifetime = Lifetime(limits, lambda: bool(self.connections), lambda: len(self.routes) > 0)
+        self.lifetime = Lifetime(
+            limits,
+            busy=lambda: bool(self.connections),
+            expected=lambda: len(self.routes) > 0,
+            settle=lambda: self.acceptor.settle(),
+        )
         self.routes = RouteTable(
             withdrawn=self._withdrawn,
             secret_changed=self._secret_changed,
@@ -98,7 +103,14 @@ class Proxy:
         )
         self.http = HttpServer(self._front().handle, limits, waiting)
         self.acceptor = Acceptor(
-            sockets, self.passthrough, self.http, admission, waiting, limits, _certificate(settings)
+            sockets,
+            self.passthrough,
+            self.http,
+            admission,
+            waiting,
+            limits,
+            _certificate(settings),
+            settled=self.lifetime.check,
         )
 
     async def run(self) -> None:

@@ -68,12 +68,14 @@ class Splice:
             _Direction(self, server, client, word_of(number, DOWNWARD)),
         )
         self._on_end = on_end
+        self._begun = False
         self._over = False
 
     def start(self) -> None:
         """Begin to pass bytes on; nothing if it was cut before."""
         if self._over:
             return
+        self._begun = True
         for direction in self._directions:
             direction.watch()
 
@@ -87,20 +89,25 @@ class Splice:
             return
         for direction in self._directions:
             direction.stop()
-            direction.return_pipe()
         for end in self._sockets:
             with contextlib.suppress(OSError):  # it is broken
                 end.shutdown(socket.SHUT_RDWR)
+        # Not before: if we are killed in between, another process may go on with what lacks the pipe's bytes.
+        for direction in self._directions:
+            direction.return_pipe()
         self._finish()
 
     def give_away(self, release: Callable[[list[tuple[int, int]]], bool]) -> bool:
         """Let another process go on with the connection.
 
         ``release`` is called with number and direction of each pipe with bytes in it, when nothing moves any more. If
-        it says False, the connection goes on here.
+        it says False, the connection goes on here. One that has not begun yet is still the holder's to give: to release
+        it would be to have it given twice.
         """
         if self._over:
             return True
+        if not self._begun:
+            return False
         for direction in self._directions:
             direction.stop()
         lent = [(pipe, way) for way, item in enumerate(self._directions) if (pipe := item.pipe) is not None]

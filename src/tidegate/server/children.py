@@ -67,10 +67,14 @@ def start(
 
 async def wait_for_pid(pid: int) -> None:
     """Wait until a process has ended, whoever's child it is."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
+    while True:
+        try:
+            descriptor = os.pidfd_open(pid)
+            break
+        except ProcessLookupError:
+            return
+        except OSError:  # no descriptor is left, for now: that is no reason to take it for ended
+            await asyncio.sleep(PAUSE)
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_reader(descriptor, ended.set)
@@ -91,11 +95,17 @@ async def wait(process: subprocess.Popen[bytes]) -> int:
 async def keep_running(
     name: str, run_once: Callable[[], Awaitable[str]], say: Say, *, first_pause: float = PAUSE
 ) -> None:
-    """Run something again and again until cancelled; ``run_once`` returns how it ended, in words."""
+    """Run something again and again until cancelled; ``run_once`` returns how it ended, in words.
+
+    An ``OSError`` is an end too: no descriptor, memory or process was to be had just then.
+    """
     pause = first_pause
     while True:
         began = time.monotonic()
-        end = await run_once()
+        try:
+            end = await run_once()
+        except OSError as error:
+            end = f"it could not be started: {error.strerror or error}"
         if time.monotonic() - began > SOON:
             pause = first_pause
         say(f"The {name} process ended ({end}); it is started again in {pause:g} s.")

@@ -74,6 +74,13 @@ def dashboard_host(settings: Settings) -> str | None:
     return "{name}.localhost" if seen.loopback else None
 
 
+def _fits(proxy: LivingProxy, address: Address, mark: str) -> bool:
+    """Whether a living proxy is as good as a new one. One that is about to end serves what it has, and nobody else."""
+    status = proxy.status
+    serves = bool(status.get("accepting")) and not status.get("draining")
+    return serves and proxy.address == address and status.get("mark") == mark
+
+
 class Proxies:
     """Keeps the wanted number of proxy processes running on one listening socket.
 
@@ -109,8 +116,7 @@ class Proxies:
         self._log = data / "logs" / "proxy.log"
         self._say = say
         host, port = listener.getsockname()[:2]
-        fit = [p for p in living if p.address == Address(host, port) and p.status.get("mark") == settings["mark"]]
-        self._adopted = fit[:count]
+        self._adopted = [p for p in living if _fits(p, Address(host, port), settings["mark"])][:count]
         self._outdated = [p for p in living if p not in self._adopted]
         self._started: list[subprocess.Popen[bytes]] = []
 

@@ -129,22 +129,33 @@ def _look_after(child: int, launcher: _Launcher, say: Say) -> int:
     """Keep the launcher running for as long as the child lives; return what to end with."""
     for number in FORWARDED:
         signal.signal(number, lambda number, _: _send(child, number))
-    pause = PAUSE
+    pause, failure = PAUSE, ""
     while True:
-        pid, status = os.wait()
+        # When it could not be started, there is no end of it to wait for, but the child's may have come.
+        pid, status = os.waitpid(-1, os.WNOHANG if failure else 0)
         code = os.waitstatus_to_exitcode(status)
         if pid == child:
             launcher.end()
             return code if code >= 0 else 128 - code
-        if pid != launcher.pid:
+        if not failure and pid != launcher.pid:
             continue
         if time.monotonic() - launcher.began > SOON:
             pause = PAUSE
-        say(f"The launcher ended ({describe_end(code)}); it is started again in {pause:g} s.")
+        say(f"The launcher ended ({failure or describe_end(code)}); it is started again in {pause:g} s.")
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
-        with contextlib.suppress(CannotServe):  # Then it ends, which is heard of in the next round.
-            launcher.start()
+        failure = _start_again(launcher)
+
+
+def _start_again(launcher: _Launcher) -> str:
+    """Start the launcher; return why there is no process of it, if so."""
+    try:
+        launcher.start()
+    except CannotServe:  # it ends, which is heard of in the next round
+        pass
+    except OSError as error:
+        return f"it could not be started: {error.strerror or error}"
+    return ""
 
 
 def _send(pid: int, number: int) -> None:

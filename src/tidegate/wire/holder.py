@@ -116,12 +116,14 @@ def word_of(connection: int, direction: int) -> int:
 
 
 def connect(run_dir: Path) -> socket.socket:
-    """Connect to the holder; raises ``OSError`` when there is none. A path of any length will do."""
+    """Connect to the holder; raises ``OSError`` when none accepts at once. A path of any length will do."""
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         folder = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            link.setblocking(False)  # One that hangs must keep nobody waiting when its queue is full.
             link.connect(f"/proc/self/fd/{folder}/{SOCKET}")
+            link.setblocking(True)
         finally:
             os.close(folder)
     except OSError:

@@ -68,7 +68,7 @@ def by(token: str, scheme: str = "jupyterhub") -> Presented:
         ({"name": "alice"}, Principal("alice", method="jupyterhub")),
         (
             {"name": "alice", "groups": ["b", "a"], "admin": True},
-            Principal("alice", frozenset({"a", "b"}), True, "jupyterhub"),
+            Principal("alice", frozenset({"a", "b"}), method="jupyterhub"),
         ),
         ({"name": "alice", "kind": "service"}, Principal("service:alice", method="jupyterhub")),
         # A user whose name looks like a service's.
@@ -76,10 +76,10 @@ def by(token: str, scheme: str = "jupyterhub") -> Presented:
         ({"name": "alice", "admin": "yes", "groups": None}, Principal("alice", method="jupyterhub")),
     ],
 )
-async def test_names_groups_and_role_are_the_hubs(
+async def test_names_and_groups_are_the_hubs(
     hub: HubDouble, make: Make, user: dict[str, Any], principal: Principal
 ) -> None:
-    """A service is never taken for the user of its name."""
+    """A service is never taken for the user of its name, and no token brings the role of an administrator."""
     hub.users["t"] = {"kind": "user", "scopes": [SCOPE], **user}
     login = make()
     await login.start()
@@ -117,9 +117,11 @@ async def test_a_token_for_something_else_is_refused_with_the_cure(
 async def test_without_a_service_name_every_token_counts_and_the_log_warns(
     hub: HubDouble, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Then nothing says for which service it should be."""
+    """Then nothing says for which service it should be; so it has to be asked for."""
+    with pytest.raises(ValidationError, match="service_name is missing"):
+        make(service_name=None)
     hub.add("t", "alice", "self")
-    login = make(service_name=None)
+    login = make(service_name=None, any_token=True)
     await login.start()
 
     assert await login.authenticate(by("t")) is not None
@@ -280,7 +282,8 @@ async def test_the_hubs_page_is_at_our_own_address_or_where_it_is_said(
 
 
 async def test_a_browser_comes_back_as_whom_the_hub_says(hub: HubDouble, make: Make) -> None:
-    """By a code that counts together with the secret of the one who began."""
+    """By a code that counts together with the secret of the one who began; here the role comes along."""
+    hub.users["alice-token"]["admin"] = True
     login = make()
     await login.start()
     assert isinstance(login, BrowserLogin)
@@ -290,7 +293,7 @@ async def test_a_browser_comes_back_as_whom_the_hub_says(hub: HubDouble, make: M
 
     principal = await login.complete(RETURN, begun.secret, {"code": "the-code", "state": asked["state"][0]})
 
-    assert principal == Principal("alice", frozenset({"hydro"}), method="jupyterhub")
+    assert principal == Principal("alice", frozenset({"hydro"}), admin=True, method="jupyterhub")
     assert asked["redirect_uri"] == [RETURN]
     assert "alice-token" not in repr(vars(login))
 
@@ -331,7 +334,7 @@ async def test_a_hub_that_is_silent_meanwhile_is_not_a_failed_login(hub: HubDoub
 async def test_without_a_place_at_the_hub_nobody_is_sent_there(make: Make, missing: str) -> None:
     """The Hub would answer with a page that nobody understands."""
     with pytest.raises(LoginFailed, match="no token of its own"):
-        await make(**{missing: None}).begin(RETURN)
+        await make(**{missing: None}, any_token=True).begin(RETURN)
 
 
 async def test_no_secret_is_logged(hub: HubDouble, make: Make, caplog: pytest.LogCaptureFixture) -> None:

@@ -179,6 +179,28 @@ async def test_a_name_that_is_none(oidc: OidcAuthenticator, provider: OidcDouble
         await log_in(oidc, provider)
 
 
+@pytest.mark.parametrize(
+    ("verified", "name"), [(True, "a@b.org"), ("true", "a@b.org"), (False, ""), (1, ""), (None, "")]
+)
+async def test_an_address_counts_where_it_is_verified(
+    provider: OidcDouble, tmp_path: Path, verified: Any, name: str
+) -> None:
+    """Who may type in any address would be anybody; what the ID token leaves out is asked for."""
+    provider.metadata["userinfo_endpoint"] = f"{provider.issuer}/userinfo"
+    provider.claims |= {"email": "a@b.org", "groups": [], "email_verified": verified}
+    provider.alter = {"email_verified": None}
+    oidc = authenticator_for(provider, tmp_path, username_claim="email")
+    await oidc.start()
+    if name:
+        assert (await log_in(oidc, provider)).name == name
+    else:
+        with pytest.raises(LoginFailed, match="verified your email"):
+            await log_in(oidc, provider)
+        with pytest.raises(NotAdmitted, match="verified your email"):
+            await who(oidc, provider.access_token())
+    await oidc.close()
+
+
 async def test_who_is_in_none_of_the_groups(provider: OidcDouble, tmp_path: Path) -> None:
     """Is told which there are."""
     oidc = authenticator_for(provider, tmp_path, allowed_groups=["hydro"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -66,6 +67,42 @@ async def test_a_file_that_breaks_keeps_the_users(
     assert [record.message for record in caplog.records] == [
         f"cannot read the users in {file.path}: line 1 is not name:hash:groups; the users are those from before"
     ]
+
+
+async def test_a_file_that_cannot_be_read_refuses_everybody(
+    login: PasswordAuthenticator, file: UserFile, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who was removed from it may be the one who asks. When it can be read again, all is well; the log tells once."""
+    assert await login.check_password("alice", PASSWORD) is not None
+    kept = file.path.rename(file.path.with_name("kept"))
+    file.path.mkdir()
+
+    with caplog.at_level(logging.ERROR):
+        assert await login.check_password("alice", PASSWORD) is None
+        assert await login.check_password("alice", PASSWORD) is None
+    assert [record.message for record in caplog.records] == [
+        f"cannot read the users in {file.path}: Is a directory; nobody can log in by a password until it can be read"
+    ]
+    file.path.rmdir()
+    kept.rename(file.path)
+    assert await login.check_password("alice", PASSWORD) is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes for others")
+def test_what_root_writes_is_the_gateways(tmp_path: Path) -> None:
+    """After ``sudo tidegate users`` the gateway's account can read the file, and lock it; no link is followed."""
+    os.chown(tmp_path, 12345, 12345)
+    file = UserFile(tmp_path / "users")
+    with file.changing() as users:
+        users["alice"] = User("alice", "$argon2")
+
+    for path in (file.path, tmp_path / "users.lock"):
+        assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (12345, 12345, 0o600)
+    (tmp_path / "users.lock").unlink()
+    (tmp_path / "users.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadUsers, match="cannot write"), file.changing():
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 async def test_a_file_that_is_broken_at_the_start_stops_it(file: UserFile, tmp_path: Path) -> None:

@@ -225,3 +225,16 @@ def test_the_gateways_own_processes_make_room() -> None:
         eventually_sync(group.remove)
         if controller not in shared:
             (own / "cgroup.subtree_control").write_text(f"-{controller}")
+
+
+def test_groups_in_groups_without_end_are_walked(tmp_path: Path) -> None:
+    """Who runs in a group may make a thousand below it, each in the other; plain folders stand for them here."""
+    deep = tmp_path.joinpath(*"d" * 1200)
+    made = tmp_path
+    for part in deep.relative_to(tmp_path).parts:
+        made = made / part
+        os.mkdir(made)
+    group = Group([str(tmp_path / "d")])
+    assert group.members() == set()
+    assert group.remove()
+    assert not (tmp_path / "d").exists()

@@ -30,7 +30,7 @@ def test_the_keepers_code_imports_nothing_of_ours() -> None:
 
 def test_the_mark_stays(tmp_path: Path) -> None:
     """A restarted gateway recognizes the processes of the one before."""
-    first, second = (Launcher(tmp_path / "clusters", LocalSettings()) for _ in range(2))
+    first, second = (Launcher(tmp_path / "clusters", LocalSettings(), tmp_path) for _ in range(2))
     first.prepare()
     second.prepare()
     assert first.mark == second.mark

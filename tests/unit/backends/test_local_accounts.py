@@ -167,6 +167,19 @@ async def test_who_has_no_account_is_told(people: Tenants, alices: LocalSite) ->
     assert not alices.cluster_folder.exists()
 
 
+async def test_the_gateways_own_account_is_nobodys(people: Tenants, tmp_path: Path) -> None:
+    """A user who is named like it would run code where all secrets can be read; its uid need not be a small one."""
+    (tmp_path / "data").mkdir()
+    os.chown(tmp_path / "data", people.gateway.pw_uid, people.gateway.pw_gid)
+    site = await make_site(people, people.alice.pw_name, tmp_path, smallest_uid=1)
+    try:
+        with pytest.raises(Invalid, match="that is a system account"):
+            await site.backend.prepare(ClusterSpec(), people.gateway.pw_name, {"python": people.python})
+        assert await site.backend.prepare(ClusterSpec(), site.owner, {"python": people.python})
+    finally:
+        await site.close()
+
+
 async def test_a_hint_is_tried_with_the_owners_rights(people: Tenants, alices: LocalSite) -> None:
     """The interpreter of a notebook counts only where its user can run it, whoever else could."""
     hidden = Path(people.bob.pw_dir) / "python"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from tidegate.backends.local import backend as local
 from tidegate.backends.local.accounts import own
 from tidegate.backends.local.backend import LocalBackend
 from tidegate.backends.local.folder import ClusterFolder
 from tidegate.backends.local.keeper.journal import SCHEDULER, Journal
+from tidegate.model.observation import Seen
 
 NAME = "0123456789abcdef"
 
@@ -70,3 +73,28 @@ async def test_logs_come_to_no_more_than_a_limit(backend: LocalBackend, tmp_path
     assert told[1:] == sorted(told[1:], key=lambda name: int(name.split("-")[1]))
     assert len(told) < 12
     assert logs[0].text == "it began"
+
+
+async def test_a_look_comes_to_no_more_than_a_limit(backend: LocalBackend, tmp_path: Path) -> None:
+    """Thousands of ends with long sentences and logs: the newest are told whole, of the older ones that they ended."""
+    folder = ClusterFolder(tmp_path / "clusters", NAME)
+    lines = [{"process": f"default-{n}", "state": "exited", "why": "w" * 1000, "code": "c"} for n in range(20_000)]
+    folder.status_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for number in range(19_500, 20_000):
+        (folder.logs / f"default-{number}.log").write_text("\x01" * 20_000)
+    for _ in range(2):
+        seen = (await backend.observe([NAME]))[NAME]
+        assert len(TypeAdapter(Seen).dump_json(seen)) < 3 * local.TAILS_BYTES
+        newest = seen.workers["default-19999"]
+        assert (len(newest.why), len(newest.log_tail)) == (1000, local.TAIL_BYTES)
+        assert seen.workers["default-19500"].log_tail == ""
+        assert set(seen.workers["default-19500"].why) == {"w"}
+
+
+async def test_a_cluster_that_cannot_be_looked_at_hides_no_other(backend: LocalBackend, tmp_path: Path) -> None:
+    """It is left out, which is neither alive nor dead."""
+    folder = ClusterFolder(tmp_path / "clusters", "broken")
+    folder.give_to(own())
+    # No tenant can write this file; it stands for what nobody thought of.
+    folder.write_launch({"cluster": folder.name, "groups": 1})
+    assert set(await backend.observe(["broken", NAME])) == {NAME}

@@ -67,6 +67,7 @@ async def test_the_token_is_saved_for_this_user_alone(place: Place, capsys: pyte
     assert os.listdir(place.dask) == ["tidegate.yaml"]
     section = yaml.safe_load(file.read_text())["tidegate"]
     assert section["address"] == place.address
+    assert section["listener-uid"] == os.getuid()
     client = place.gateway.client(section["auth"]["kwargs"]["token"])
     assert (await client.get("/api/v2/whoami")).json()["name"] == "alice"
 

@@ -16,7 +16,9 @@ from distributed.comm.core import CommClosedError
 from distributed.core import rpc
 from distributed.security import Security
 
+from tidegate.client import comm
 from tidegate.client.comm import ClusterUnreachable, GatewayConnector, register
+from tidegate.client.errors import GatewayServerError
 from tidegate.client.security import GatewaySecurity
 
 from .conftest import CLUSTER, StubGateway, cuts, refuses, says
@@ -158,6 +160,18 @@ async def test_who_brings_a_certificate_and_no_gateway_is_told_nothing_of_anothe
         await Client(f"gateway://127.0.0.1:{cut}/c0ffee", security=tls, asynchronous=True, timeout=20)
 
     assert stub.requests == []
+
+
+async def test_clusters_of_one_name_at_two_gateways_are_two(stub: StubGateway, nobody: str) -> None:
+    """What one gateway gave for a name is not shown to what another has under it."""
+    key = ("http://first.test", "c0ffee")
+    comm._known[key] = (float("inf"), {"ssl_context": "of the first"})
+    try:
+        assert await comm.Target("c0ffee", stub.settings(address=key[0])).connection_args() == comm._known[key][1]
+        with pytest.raises(GatewayServerError):
+            await comm.Target("c0ffee", stub.settings(address=nobody)).connection_args()
+    finally:
+        comm._known.clear()
 
 
 async def test_credentials_that_are_refused_are_not_sent_again_and_again(stub: StubGateway) -> None:

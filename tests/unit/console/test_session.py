@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.in_process import Gateway
+from tests.in_process import Gateway, gateway_in_process
 from tidegate.authn.codes import CODE_SECONDS
+from tidegate.authn.roster import Roster
 from tidegate.console.session import safe_next
 from tidegate.model.principal import Principal
 
@@ -97,6 +99,24 @@ async def test_a_foreign_page_can_log_nobody_in_or_out(gateway: Gateway, site: s
 
     assert logged_in.status_code == logged_out.status_code == 403
     assert "set-cookie" not in {*logged_in.headers, *logged_out.headers}
+
+
+async def test_a_role_that_is_taken_away_is_gone_from_the_session(tmp_path: Path) -> None:
+    """So is a group of the configuration: neither is sealed, and no token that is made then has it."""
+    admins, members = ["alice"], ["alice"]
+    async with gateway_in_process(tmp_path, roster=Roster(admins, groups={"ops": members})) as gateway:
+        browser = gateway.browser()
+        await browser.post("/login", data={"token": gateway.tokens["alice"]})
+        before = (await browser.get("/api/v2/whoami")).json()
+        admins.clear()
+        members.clear()
+        after = (await browser.get("/api/v2/whoami")).json()
+        await browser.post("/api/v2/tokens", json={"label": "made then"})
+        made = [token for token in await gateway.store.list_tokens("alice") if token.label == "made then"]
+
+    assert (before["admin"], before["groups"]) == (True, ["ops"])
+    assert (after["admin"], after["groups"]) == (False, [])
+    assert [token.principal for token in made] == [Principal("alice")]
 
 
 async def test_logging_out_forgets_the_session(gateway: Gateway) -> None:

@@ -41,6 +41,8 @@ class CountingBackend(SimulatedBackend):
         """What every call raises, if set."""
         self.gate: asyncio.Event | None = None
         """What every look waits for, if set."""
+        self.unknown: set[str] = set()
+        """Clusters of which no look can tell anything."""
 
     async def launch(self, launch: Any) -> None:
         """Count, then launch."""
@@ -64,7 +66,7 @@ class CountingBackend(SimulatedBackend):
             await self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        return await super().observe(clusters)
+        return await super().observe(set(clusters) - self.unknown)
 
     async def list_clusters(self) -> set[str]:
         """List, unless that fails."""

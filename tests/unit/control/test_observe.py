@@ -9,6 +9,7 @@ import pytest
 from tests.unit.control.rig import Rig
 from tidegate.control.observe import Observer
 from tidegate.model.errors import BackendFailed, Busy
+from tidegate.model.observation import Seen
 
 
 @pytest.fixture
@@ -72,3 +73,11 @@ async def test_at_the_end_nobody_waits_for_ever(rig: Rig, observer: Observer):
     await observer.close()
     await asyncio.wait([waiting])
     assert waiting.cancelled()
+
+
+async def test_one_of_which_nothing_can_be_told_fails_alone(rig: Rig, observer: Observer):
+    """A name that is not in the answer is a failure for who asked for it; the others are told."""
+    rig.backend.unknown = {"a"}
+    answers = await asyncio.gather(observer.look("a"), observer.look("b"), return_exceptions=True)
+    assert isinstance(answers[0], BackendFailed)
+    assert isinstance(answers[1], Seen)

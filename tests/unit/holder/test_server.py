@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from tests.proxy_rig import temporary_folder
 from tests.support import eventually_sync
 from tidegate.holder.__main__ import listen
-from tidegate.holder.server import Holder
+from tidegate.holder.server import AGAIN_SECONDS, Holder
 from tidegate.wire.holder import SOCKET, close_all, connect, make_memory, receive, send
 
 
@@ -101,18 +102,24 @@ def test_nonsense_ends_nobody_but_its_sender(holder: Running):
         assert receive(good) == ({"op": "listener"}, [])
 
 
-def test_what_a_process_leaves_is_offered_to_another(holder: Running):
-    """And to a third one when the second one died before it accepted."""
+def leave_connection(holder: Running) -> tuple[socket.socket, socket.socket]:
+    """Be a proxy that dies with a connection; return the connection's two ends."""
     client, near = socket.socketpair()
     far, server = socket.socketpair()
     memory = make_memory()
     os.pwrite(memory, (1).to_bytes(8, "little"), 0)
-    with holder.link() as first:
-        send(first, {"op": "proxy", "takes": False}, [memory])
-        send(first, {"op": "hold", "id": 1, "cluster": "abc"}, [near.fileno(), far.fileno()])
+    with holder.link() as link:
+        send(link, {"op": "proxy", "takes": False}, [memory])
+        send(link, {"op": "hold", "id": 1, "cluster": "abc"}, [near.fileno(), far.fileno()])
     near.close()
     far.close()
     os.close(memory)
+    return client, server
+
+
+def test_what_a_process_leaves_is_offered_to_another(holder: Running):
+    """And to a third one when the second one died before it accepted."""
+    client, server = leave_connection(holder)
     for _ in range(2):
         memory = make_memory()
         with holder.link() as next_one:
@@ -128,6 +135,23 @@ def test_what_a_process_leaves_is_offered_to_another(holder: Running):
         client.recv(1)
     client.close()
     server.close()
+
+
+def test_who_refuses_is_left_in_peace_for_a_moment(holder: Running):
+    """The only proxy has no descriptors left: it is asked again and again, but not without a pause."""
+    ends = leave_connection(holder)
+    memory = make_memory()
+    with holder.link() as link:
+        send(link, {"op": "proxy", "takes": True}, [memory])
+        for _ in range(3):
+            offered = time.monotonic()
+            offer, descriptors = receive(link) or ({}, [])
+            close_all(descriptors)
+            send(link, {"op": "refuse", "offer": offer["offer"]})
+        assert time.monotonic() - offered >= 0.9 * AGAIN_SECONDS
+    os.close(memory)
+    for sock in ends:
+        sock.close()
 
 
 def test_it_ends_when_nobody_has_come_for_long(tmp_path: Path):

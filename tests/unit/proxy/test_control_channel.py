@@ -10,7 +10,17 @@ import stat
 
 import pytest
 
-from tests.proxy_rig import SECRET, TICKET_KEY, ControlEnd, Rig, echo, short_limits, temporary_folder, until_end
+from tests.proxy_rig import (
+    SECRET,
+    TICKET_KEY,
+    ControlEnd,
+    Rig,
+    client_hello,
+    echo,
+    short_limits,
+    temporary_folder,
+    until_end,
+)
 from tests.support import eventually
 from tidegate.proxy import listener
 from tidegate.wire.proxy import Route
@@ -200,6 +210,35 @@ async def test_drained_it_serves_until_the_last_cluster_connection_ends(rig: Rig
     second.close()
 
     await asyncio.wait_for(rig.ended(), 5)
+
+
+async def test_drained_it_serves_who_was_let_in_before(rig: Rig):
+    """Somebody in the middle of a hello is a connection too; who comes after him is not let in."""
+    await rig.scheduler("abc", echo, tls=False)
+    hello = client_hello("daskgateway-abc")
+    reader, writer = await rig.connect_raw()
+    writer.write(hello[:20])
+    await eventually(lambda: rig.proxy.acceptor._greetings)
+    rig.proxy.drain(accept=True)
+    assert not rig.proxy.status()["accepting"]
+
+    writer.write(hello[20:])
+
+    assert await asyncio.wait_for(reader.readexactly(len(hello)), 5) == hello
+    writer.close()
+    await asyncio.wait_for(rig.ended(), 5)
+
+
+async def test_drained_it_does_not_wait_for_strangers_for_long(make_rig):
+    """Who says nothing has a deadline, and nobody else is let in."""
+    rig = await make_rig(limits=short_limits())
+    _, writer = await rig.connect_raw()
+    await eventually(lambda: rig.proxy.acceptor._greetings)
+
+    rig.proxy.drain(accept=True)
+
+    await asyncio.wait_for(rig.ended(), 5)
+    writer.close()
 
 
 async def test_drained_for_a_successor_it_accepts_no_more(rig: Rig):

@@ -464,6 +464,17 @@ async def test_a_program_shows_its_credential(shown: Rig):
     assert calls == [({"cluster": NAME}, "Bearer token")]
 
 
+async def test_a_ticket_of_kerberos_is_never_remembered(shown: Rig):
+    """Control's protection against its replay sees each one."""
+    calls: list[Any] = []
+    await shown.api(granting(calls=calls))
+    for scheme in ("Negotiate", "negotiate"):
+        for _ in range(2):
+            assert (await get(shown, f"/clusters/{NAME}/x", "127.0.0.1", Authorization=f"{scheme} abc")).status == 200
+
+    assert len(calls) == 4
+
+
 async def test_what_a_program_gets_is_a_sandbox(shown: Rig):
     """Should it be a browser after all, the page's scripts do not run on the console's origin."""
     await shown.api(granting())

@@ -16,7 +16,7 @@ import pytest
 from tests.proxy_rig import open_descriptors, processor_seconds
 from tests.support import eventually
 from tidegate.proxy.holding import Holding
-from tidegate.proxy.pipes import PipePool
+from tidegate.proxy.pipes import Pipe, PipePool
 from tidegate.proxy.splice import Splice
 
 
@@ -193,6 +193,45 @@ async def test_a_cut_ends_both_sides_and_returns_the_pipe(pipes):
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(sending, 5)
     line.close()
+
+
+async def test_a_cut_is_complete_before_its_bytes_are_given_up(tmp_path: Path):
+    """Killed in between, the process leaves nothing that another one would go on with, minus these bytes."""
+    heard: list[bytes] = []
+
+    class Watched(PipePool):
+        def discard(self, pipe: Pipe) -> None:
+            heard.append(line.client.recv(1))
+            super().discard(pipe)
+
+    holding = Holding(tmp_path)
+    pool = Watched(holding)
+    line = Line(pool, receive_buffer=65536)
+    sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(line.client, bytes(50_000_000)))
+    await eventually(lambda: pool.lent == 1, what="bytes are in flight")
+    line.close()
+    assert heard == [b""]
+    sending.cancel()
+    pool.close()
+    holding.close()
+
+
+async def test_what_has_not_begun_is_nobodys_to_give_away(pipes):
+    """Taken over, but the holder does not know yet: it would be offered twice. And no byte moves before."""
+    (client, near), (far, server) = tcp_pair(), tcp_pair()
+    splice = Splice(near, far, pipes, 1, lambda: None)
+    client.send(b"word")
+
+    assert not splice.give_away(lambda _: True)
+
+    await processor_seconds(0.05)
+    with pytest.raises(BlockingIOError):
+        server.recv(4)
+    splice.start()
+    assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(server, 4), 5) == b"word"
+    assert splice.give_away(lambda _: True)
+    client.close()
+    server.close()
 
 
 async def test_many_connections_share_a_few_pipes(pipes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -98,3 +99,18 @@ async def test_pauses_between_starts_grow_and_are_told() -> None:
         f"The proxy process ended (exit code 1); it is started again in {pause} s."
         for pause in ("0.001", "0.002", "0.004")
     ]
+
+
+async def test_a_start_that_fails_is_an_end_like_any_other() -> None:
+    """Without a descriptor or a process to be had, the supervisor says so and tries again."""
+    said: list[str] = []
+
+    async def find_no_descriptor() -> str:
+        if said:
+            raise KeyError("enough")
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with pytest.raises(KeyError):
+        await children.keep_running("proxy", find_no_descriptor, said.append, first_pause=0.001)
+
+    assert "it could not be started: Too many open files" in said[0]

@@ -116,8 +116,10 @@ def named(name: str) -> Account | None:
     return Account(name, found.pw_uid, found.pw_gid, groups, found.pw_dir or "/", found.pw_shell or "/bin/sh")
 
 
-def of(owner: str, smallest_uid: int) -> Account:
+def of(owner: str, smallest_uid: int, gateway_uid: int = 0) -> Account:
     """Return the account of a cluster's owner: the one of that very name.
+
+    The gateway's own (``gateway_uid``) is refused like root's: what runs as it can read every secret of the gateway.
 
     Raises
     ------
@@ -130,11 +132,11 @@ def of(owner: str, smallest_uid: int) -> Account:
             f"cannot run clusters for {owner}: this machine has no account of that name, and clusters run here under "
             "their owners' accounts; ask the administrator of this gateway for one"
         )
-    if found.uid < smallest_uid or found.uid in (0, NOBODY):
+    if found.uid < smallest_uid or found.uid in (0, NOBODY, gateway_uid):
         raise Invalid(
             f"cannot run clusters for {owner}: that is a system account of this machine, and clusters run here under "
             "the accounts of people; log in to the gateway under your own name",
-            detail=f"its user id is {found.uid}, and backend.smallest_uid is {smallest_uid}",
+            detail=f"its user id is {found.uid}, backend.smallest_uid is {smallest_uid}, the gateway's {gateway_uid}",
         )
     return found
 

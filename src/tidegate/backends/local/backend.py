@@ -14,9 +14,13 @@ cluster's mark ourselves.
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +30,7 @@ from tidegate.backends.local import environments, remains, sockets
 from tidegate.backends.local.folder import LOG_BYTES, NAME, WORKER_NAME, ClusterFolder, Status, folders
 from tidegate.backends.local.keeper import processes
 from tidegate.backends.local.keeper.journal import EXITED, SCHEDULER
+from tidegate.backends.local.keeper.processes import raise_if_short
 from tidegate.backends.local.keeper.scratch import ScratchUnsafe
 from tidegate.backends.local.launcher import HOST, Launcher
 from tidegate.backends.local.place import place_of
@@ -43,11 +48,21 @@ ANSWER_TIMEOUT = 10.0
 STOP_TIMEOUT = 2.0
 """Seconds in which a keeper begins to stop; one that does not is killed."""
 
+OBEY_TIMEOUT = 15.0
+"""Seconds in which a keeper that was told to stop has ended: an honest one sweeps for 10 s at the most. Its user may
+have replaced it by one that says yes and goes on."""
+
 TAIL_LINES = 30
 """Lines of the log that go with a failure: a traceback of the usual depth."""
 
 TAIL_BYTES = 16 * 1024
 """How much they come to at the most: they are kept in memory for as long as their cluster runs."""
+
+TAILS_BYTES = 1024 * 1024
+"""How much the tails of all failures of one cluster come to, as they cross a socket: they go with every look."""
+
+BRIEF = 80
+"""Characters that are left of the sentences about older ends, when the newer ones have used up that room."""
 
 LOGS_BYTES = 4 * 1024 * 1024
 """How much of all logs of a cluster is read at once: it is held in memory, and a person reads it."""
@@ -60,6 +75,8 @@ LOOK_THREADS = 4
 """How many looks go on at a time: they read files and ``/proc``, so more would not be faster."""
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class LocalBackend:
@@ -86,9 +103,11 @@ class LocalBackend:
         self._clock = clock
         self._settings = LocalSettings.model_validate(settings or {})
         self._root = place_of(data_dir, self._settings)
-        self._launcher = Launcher(self._root, self._settings)
+        self._launcher = Launcher(self._root, self._settings, data_dir)
         self._watches = Watches()
         self._folders: dict[str, ClusterFolder] = {}
+        self._told: dict[str, float] = {}
+        """When the keeper of a cluster was first told to stop, and said that it would."""
         # Of our own, and one for each kind: what hangs in a launch must not hold up a stop, a look or anyone else.
         self._launching = ThreadPoolExecutor(EFFECT_THREADS, "local-launch")
         self._ending = ThreadPoolExecutor(EFFECT_THREADS, "local-end")
@@ -141,6 +160,7 @@ class LocalBackend:
             await self.stop(launch.cluster)
             await _run(self._launching, remains.await_gone, folder)
             folder.forget_attempt()
+            self._told.pop(launch.cluster, None)
         try:
             await _run(self._launching, self._launcher.launch, folder, launch)
         except ScratchUnsafe as error:
@@ -198,14 +218,16 @@ class LocalBackend:
         """Have the keeper end everything; without one, or with one that does not obey, do it ourselves."""
         folder = self._folder(cluster)
         # Before there is a scheduler the keeper still imports, and does not listen.
-        if folder.keeper() is not None and SCHEDULER in folder.statuses():
+        if folder.keeper() is not None and SCHEDULER in folder.statuses() and self._may_obey(cluster):
             try:
                 await request(folder, {"op": "stop"}, STOP_TIMEOUT)
             except NoAnswer:
                 pass
             else:
+                self._told.setdefault(cluster, self._clock())
                 return
         await _run(self._ending, remains.end, folder, self._launcher.mark)
+        self._told.pop(cluster, None)
         self._watches.tell(cluster)
 
     async def forget(self, cluster: str) -> None:
@@ -215,6 +237,7 @@ class LocalBackend:
             raise BackendFailed(f"cannot forget the cluster {cluster}: it still runs")
         await _run(self._ending, remains.remove, folder)
         self._folders.pop(cluster, None)
+        self._told.pop(cluster, None)
 
     # -- looks ---------------------------------------------------------------------------------------------------------
 
@@ -252,6 +275,10 @@ class LocalBackend:
             if folder.keeper() is not None:
                 self._watches.follow(folder)
 
+    def _may_obey(self, cluster: str) -> bool:
+        # A clock that was set back has it killed early, which is better than never.
+        return cluster not in self._told or 0 <= self._clock() - self._told[cluster] < OBEY_TIMEOUT
+
     def _resolve(self, spec: ClusterSpec, owner: str, hints: Mapping[str, str]) -> ClusterSpec:
         with self._launcher.account(owner).acting():
             return environments.resolve(self._settings, spec, hints)
@@ -274,34 +301,46 @@ class LocalBackend:
         seen: dict[str, Seen] = {}
         dead: list[ClusterFolder] = []
         for folder in clusters:
-            # First whether it lives, then what it wrote: what it wrote last is then not missed.
-            if folder.keeper() is None:
-                dead.append(folder)
-            else:
-                seen[folder.name] = self._look(at, folder, alive=True, remains=True)
+            with _apart(folder):
+                # First whether it lives, then what it wrote: what it wrote last is then not missed.
+                if folder.keeper() is None:
+                    dead.append(folder)
+                else:
+                    seen[folder.name] = self._look(at, folder, alive=True, remains=True)
         marked = processes.marked(self._launcher.mark) if dead else {}
         for folder in dead:
-            left = bool(remains.members(folder, marked)) or folder.has_secrets
-            seen[folder.name] = self._look(at, folder, alive=False, remains=left)
-            if not left:
-                remains.group_of(folder).remove()
-                folder.ends.clear()  # Nobody looks at it any more.
+            with _apart(folder):
+                left = bool(remains.members(folder, marked)) or folder.has_secrets
+                seen[folder.name] = self._look(at, folder, alive=False, remains=left)
+                if not left:
+                    remains.group_of(folder).remove()
+                    folder.ends.clear()  # Nobody looks at it any more.
         return seen
 
     def _look(self, at: float, folder: ClusterFolder, *, alive: bool, remains: bool) -> Seen:
         statuses = folder.statuses()
         scheduler = statuses.pop(SCHEDULER, None)
+        # What is held is what is told: no more than its room.
+        before, folder.ends = folder.ends, {}
         if scheduler is None and alive:
             seen: ProcessSeen | None = ProcessSeen(ProcessState.RUNNING, host=HOST)
         elif scheduler is None and not folder.launched:
             seen = None
         else:
-            seen = self._process(folder, scheduler or Status(SCHEDULER, "running"), alive=alive)
-        workers = {name: self._process(folder, status, alive=alive) for name, status in statuses.items()}
+            seen = self._process(folder, scheduler or Status(SCHEDULER, "running"), before, alive=alive)
+        room = TAILS_BYTES
+        workers: dict[str, ProcessSeen] = {}
+        for name, status in reversed(statuses.items()):  # Those that changed last first.
+            if room <= 0:
+                status = replace(status, why=status.why[:BRIEF], code=status.code[:BRIEF])
+            workers[name] = self._process(folder, status, before, alive=alive, tails=room > 0)
+            room -= len(json.dumps([status.why, status.code, workers[name].log_tail]))
         return Seen(at, seen, workers, remains)
 
     @staticmethod
-    def _process(folder: ClusterFolder, status: Status, *, alive: bool) -> ProcessSeen:
+    def _process(
+        folder: ClusterFolder, status: Status, before: Mapping[Status, ProcessSeen], *, alive: bool, tails: bool = True
+    ) -> ProcessSeen:
         if status.state != EXITED and alive:
             return ProcessSeen(ProcessState.RUNNING, why=status.why, code=status.code, host=HOST)
         # What is written down as ended stays as it is. A night of failures is thousands of logs: not to be read again
@@ -309,12 +348,12 @@ class LocalBackend:
         final = status.state == EXITED
         if not final:
             status = Status(status.process, EXITED, remains.KEEPER_KILLED, "killed")
-        seen = folder.ends.get(status) if final else None
+        seen = before.get(status) if final and tails else None
         if seen is None:
-            tail = "" if status.expected else folder.log_tail(status.process, TAIL_LINES, TAIL_BYTES)
+            tail = "" if status.expected or not tails else folder.log_tail(status.process, TAIL_LINES, TAIL_BYTES)
             seen = ProcessSeen(ProcessState.EXITED, status.why, status.code, HOST, tail, status.expected)
-            if final:
-                folder.ends[status] = seen
+        if final and tails:
+            folder.ends[status] = seen
         return seen
 
     @staticmethod
@@ -327,6 +366,18 @@ class LocalBackend:
             texts[process] = folder.log_tail(process, lines, min(room, LOG_BYTES))
             room -= len(texts[process].encode()) + 1  # The last line's end was read too.
         return [Log(process, texts[process]) for process in folder.logged() if process in texts]
+
+
+@contextmanager
+def _apart(folder: ClusterFolder) -> Iterator[None]:
+    """Let a look at one cluster fail without the others: it is left out, unknown but not dead."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError):
+            raise_if_short(error)  # Then nothing is known of anybody.
+        # Whoever runs in it can write there what they like.
+        log.exception("cannot look at the cluster %s: what lies in its folder or groups is odd", folder.name)
 
 
 async def _run(executor: ThreadPoolExecutor, function: Callable[..., T], *arguments: Any) -> T:

@@ -33,7 +33,7 @@ from typing import Any, BinaryIO
 
 from tidegate.backends.local.accounts import Account, of_folder, user_of
 from tidegate.backends.local.keeper import LOCK_FILE, PID_FILE, STATUS_FILE
-from tidegate.backends.local.keeper.journal import SCHEDULER
+from tidegate.backends.local.keeper.journal import EXITED, SCHEDULER
 from tidegate.backends.local.keeper.processes import identity, raise_if_short
 from tidegate.backends.local.keeper.scratch import make_private
 from tidegate.backends.local.removal import remove_tree
@@ -52,8 +52,12 @@ READ_BYTES = 64 * 1024 * 1024
 NOTE_BYTES = 64 * 1024
 """How much is read of the small files: an honest one has 4 kB."""
 
-STATUSES = 100_000
-"""How many processes are kept in memory. The journal of an honest cluster names as many when it has run for weeks."""
+STATUSES = 4000
+"""How many processes are kept in memory and told at each look: all that run on one machine, and the newest that have
+ended. A journal names 100,000 when its cluster has run for weeks."""
+
+SENTENCE = 1000
+"""Characters of a sentence from the journal or the keeper: an honest one has 200."""
 
 LOGS = 20_000
 """How many logs are listed. An honest keeper leaves those of 200 workers that have ended (``keeper/logs.py``)."""
@@ -202,8 +206,12 @@ class ClusterFolder:
             whole = new if len(new) == READ_BYTES and b"\n" not in new else new[: new.rfind(b"\n") + 1]
             self._offset += len(whole)
             for status in map(_parse_status, whole.splitlines()):
-                if status is not None and (len(self._statuses) < STATUSES or status.process in self._statuses):
+                if status is not None:
+                    self._statuses.pop(status.process, None)  # So that they stand in the order of their last change.
                     self._statuses[status.process] = status
+                    if len(self._statuses) >= 2 * STATUSES:
+                        _drop_surplus(self._statuses)
+            _drop_surplus(self._statuses)
             return dict(self._statuses)
 
     def log_tail(self, process: str, lines: int, limit: int = LOG_BYTES) -> str:
@@ -296,6 +304,23 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
     new.replace(path)
 
 
+def as_sentence(said: object) -> str:
+    """Return what a cluster's processes say as text that can be passed on anywhere, and is not endless."""
+    text = str(said)[:SENTENCE]
+    # Half characters (surrogates), which JSON can name and nobody can encode, are not printable either.
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def _drop_surplus(statuses: dict[str, Status]) -> None:
+    """Drop the oldest ends, never what runs, unless more is said to run than can."""
+    surplus = max(0, len(statuses) - STATUSES)
+    ended = [name for name, status in statuses.items() if status.state == EXITED and name != SCHEDULER]
+    for name in ended[:surplus]:
+        del statuses[name]
+    for name in list(statuses)[STATUSES:]:
+        del statuses[name]
+
+
 def _written_at(path: Path) -> float:
     try:
         return path.lstat().st_mtime
@@ -322,7 +347,7 @@ def _parse_status(line: bytes) -> Status | None:
         entry = json.loads(line)
         if not _is_process(str(entry.get("process"))):
             return None
-        process, state, why, code = (str(entry.get(key, ""))[:1000] for key in ("process", "state", "why", "code"))
+        process, state, why, code = (as_sentence(entry.get(key, "")) for key in ("process", "state", "why", "code"))
         return Status(process, state, why, code, expected=bool(entry.get("expected", False)))
     except (ValueError, AttributeError, RecursionError):
         return None

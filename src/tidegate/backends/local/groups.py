@@ -54,15 +54,18 @@ class Groups:
         self._prefix = ""
         self.kept: frozenset[str] = frozenset()
 
-    def prepare(self, mark: str) -> None:
-        """Find out where groups can be made, by making one. ``mark`` tells this gateway's from others'."""
+    def prepare(self, mark: str, present: Collection[str] = ()) -> None:
+        """Find out where groups can be made, by making one. ``mark`` tells this gateway's from others'.
+
+        What is left of clusters that have ended is removed; ``present`` are those that have not, by name.
+        """
         self._prefix = f"tidegate-{mark}"
         parents = list(dict.fromkeys(self._find_parents())) if self._enabled else []
         self._parents = [parent for parent in parents if Group([f"{parent}/{self._prefix}"]).make().folders]
         probe = Group([f"{parent}/{self._prefix}" for parent in self._parents])
         self.kept = frozenset(name for name, limits in KEPT.items() if _has_file(probe, limits))
         probe.remove()
-        self._remove_left()
+        self._remove_left({f"{self._prefix}-{cluster}" for cluster in present})
 
     def make(self, cluster: str, uid: int = -1, gid: int = -1) -> Group:
         """Make the group of a cluster, and below it the one of its scheduler, for a keeper of this user."""
@@ -78,12 +81,18 @@ class Groups:
     def adopt(group: Group, keeper: int) -> None:
         """Move a keeper that could not join its group itself: another user's, where there is version 2.
 
-        What it forks from then on is born there. What it has forked before is moved after it, so that none is missed.
+        What it forks from then on is born there. What it has forked before is moved after it, so that none is missed;
+        but not workers that have groups of their own, so this can be repeated.
         """
-        scheduler = group.below(SCHEDULER)
-        scheduler.join(keeper)
-        for pid in processes.children(keeper):
-            scheduler.join(pid)
+        for folder in group.folders:
+            whole = Group([folder])
+            scheduler = whole.below(SCHEDULER)
+            scheduler.join(keeper)
+            children = processes.children(keeper)
+            present = whole.members()
+            for pid in children:
+                if pid not in present:
+                    scheduler.join(pid)
 
     def describe(self) -> str:
         """Return in a sentence what the kernel keeps, for whoever runs the gateway."""
@@ -98,13 +107,13 @@ class Groups:
         missing = ", ".join(name for name in KEPT if name not in self.kept)
         return f"Limits: the kernel keeps each worker to its {kept}" + (f", but not its {missing}." if missing else ".")
 
-    def _remove_left(self) -> None:
+    def _remove_left(self, present: Collection[str]) -> None:
         """Remove the groups of clusters that ended while there was no gateway to look."""
         for parent in self._parents:
             for folder in Path(parent).glob(f"{self._prefix}-*"):
                 left = Group([str(folder)])
-                # A keeper is in its own group for as long as it lives.
-                if not left.members():
+                # A keeper is in its own group for as long as it lives, but not at once: it has to import a lot first.
+                if folder.name not in present and not left.members():
                     left.remove()
 
     def _find_parents(self) -> Iterator[str]:

@@ -20,7 +20,7 @@ from tidegate.backends import commands
 from tidegate.backends.base import Launch
 from tidegate.backends.local import accounts, environments, keeper
 from tidegate.backends.local.accounts import Account
-from tidegate.backends.local.folder import ClusterFolder, write_whole
+from tidegate.backends.local.folder import ClusterFolder, folders, write_whole
 from tidegate.backends.local.groups import Groups
 from tidegate.backends.local.keeper import processes
 from tidegate.backends.local.keeper.groups import Group
@@ -40,10 +40,11 @@ several; nothing but the standard library is imported till then."""
 
 
 class Launcher:
-    """Starts keepers below ``root``, the folder of all clusters."""
+    """Starts keepers below ``root``, the folder of all clusters; ``data`` is the gateway's own folder."""
 
-    def __init__(self, root: Path, settings: LocalSettings) -> None:
+    def __init__(self, root: Path, settings: LocalSettings, data: Path) -> None:
         self._root = root
+        self._data = data
         self._settings = settings
         self.groups = Groups(settings.control_groups == "auto")
         self._zygotes = Zygotes(root / ".zygotes", settings)
@@ -56,7 +57,8 @@ class Launcher:
         if not mark_file.exists():
             write_whole(mark_file, secrets.token_hex(8).encode())
         self.mark = mark_file.read_text()
-        self.groups.prepare(self.mark)
+        # The keeper of a cluster that has its secrets may be about to enter its group.
+        self.groups.prepare(self.mark, {folder.name for folder in folders(self._root) if folder.has_secrets})
         self._code = hand_over(self._root / ".keeper")
         self._zygotes.prepare(self._code)
         if self._settings.accounts == "gateway":
@@ -76,7 +78,9 @@ class Launcher:
     def account(self, owner: str) -> Account:
         """Return as whom the clusters of ``owner`` run, or raise ``Invalid``."""
         if self._settings.accounts == "owner":
-            return accounts.of(owner, self._settings.smallest_uid)
+            # The gateway does not start on a data folder that is not its account's.
+            gateway = accounts.of_folder(self._data.resolve())
+            return accounts.of(owner, self._settings.smallest_uid, gateway.uid)
         return accounts.own()
 
     def launch(self, folder: ClusterFolder, launch: Launch) -> None:
@@ -88,7 +92,10 @@ class Launcher:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # A keeper lives, or one is being started right now.
+                # A keeper lives, or one is being started right now. Who started it may not have lived to adopt it.
+                if account.foreign:
+                    self._adopt(folder, folder.read_launch())
+                return
             if folder.launched or SCHEDULER in folder.statuses():
                 return  # It was started and has ended: its traces say how.
             settings = self._describe(folder, account, launch)
@@ -108,7 +115,7 @@ class Launcher:
     def _adopt(self, folder: ClusterFolder, settings: Mapping[str, Any]) -> None:
         keeper = folder.keeper()
         if keeper is not None:
-            self.groups.adopt(Group(settings["groups"]), keeper)
+            self.groups.adopt(Group(settings.get("groups", ())), keeper)
 
     def _describe(self, folder: ClusterFolder, account: Account, launch: Launch) -> dict[str, Any]:
         scratch = self._settings.scratch

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, closing
 from typing import Any
 
 from tidegate.backends.listeners import Listeners
-from tidegate.backends.local.folder import ClusterFolder
+from tidegate.backends.local.folder import ClusterFolder, as_sentence
 from tidegate.backends.local.keeper import SOCKET
 from tidegate.backends.local.keeper.channel import peer
 
@@ -25,6 +25,9 @@ RETRY = 1.0
 LINE_LIMIT = 64 * 1024
 """Bytes of a line that a keeper says: an error's sentence fits."""
 
+PAUSE = 0.02
+"""Seconds in which what a keeper tells is one change: its user may have it tell without end."""
+
 
 class NoAnswer(Exception):
     """The keeper did not answer: it is gone, or it hangs."""
@@ -37,10 +40,13 @@ async def request(folder: ClusterFolder, body: Mapping[str, Any], timeout: float
             writer.write(json.dumps(body).encode() + b"\n")
             await writer.drain()
             answer = json.loads(await reader.readline())
-    except (OSError, ValueError) as error:
+    # RecursionError: what listens there is a process of the cluster's user, who can have it say anything.
+    except (OSError, ValueError, RecursionError) as error:
         raise NoAnswer(f"{type(error).__name__}: {error}") from error
+    if not isinstance(answer, dict):
+        raise NoAnswer("what it says is no answer")
     if not answer.get("ok"):
-        raise NoAnswer(str(answer.get("error")))
+        raise NoAnswer(as_sentence(answer.get("error")))
 
 
 @asynccontextmanager
@@ -96,9 +102,11 @@ class Watches(Listeners):
             try:
                 async with _connection(folder) as (reader, writer):
                     writer.write(b'{"op": "watch"}\n')
-                    while await reader.readline():
+                    # All that has come by now at once, however many lines it is.
+                    while await reader.read(LINE_LIMIT):
                         self.tell(folder.name)
-            except (OSError, ValueError):  # ValueError: its line is too long for an honest one.
+                        await asyncio.sleep(PAUSE)
+            except OSError:
                 await asyncio.sleep(RETRY)
             else:
                 await _until_gone(folder)

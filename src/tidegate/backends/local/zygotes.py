@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import socket
+import stat
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
@@ -26,11 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidegate.backends.local.accounts import Account
+from tidegate.backends.local.accounts import Account, of_folder
 from tidegate.backends.local.folder import write_whole
 from tidegate.backends.local.keeper import renewal, zygote
 from tidegate.backends.local.keeper.channel import peer
 from tidegate.backends.local.settings import LocalSettings
+from tidegate.model.errors import BackendFailed
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,9 @@ SINGLE_THREADED = {
     "NUMEXPR_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
+
+LOG_BYTES = 64 * 1024
+"""How much of the end of a zygote's log is read to find its last line."""
 
 OF_A_CLUSTER = ("TIDEGATE_", "DASK_")
 """How the names of variables begin that a zygote is started without: what is forked sets and reads them itself."""
@@ -108,13 +113,16 @@ class Zygotes:
         """See to it that there is a zygote for keepers with this ``environment``; return its folder at once."""
         kind = Kind(account, python, tuple(sorted(_common(environment).items())))
         folder = self._root / kind.name(self._code.name, *self._settings.preload_modules)
+        dropped = []
         with self._lock:
             if self._settings.zygotes:
                 # The last used is the last.
                 kept = self._kept.pop(kind) if kind in self._kept else _Kept(self._start, kind, folder)
                 self._kept[kind] = kept
             while len(self._kept) > self._settings.zygotes:
-                self._kept.pop(next(iter(self._kept))).end()
+                dropped.append(self._kept.pop(next(iter(self._kept))))
+        for kept in dropped:
+            kept.end()
         return folder
 
     def fork(
@@ -155,12 +163,13 @@ class Zygotes:
     def close(self, *, end: bool) -> None:
         """Let go of all. They go on for a while, for the next gateway, unless they are to ``end``."""
         with self._lock:
-            for kept in self._kept.values():
-                if end:
-                    kept.end()
-                else:
-                    kept.let_go()
+            dropped = list(self._kept.values())
             self._kept.clear()
+        for kept in dropped:
+            if end:
+                kept.end()
+            else:
+                kept.let_go()
 
     def _start(self, kind: Kind, folder: Path, note: Callable[[subprocess.Popen[bytes] | None], None]) -> str:
         """Start a zygote and wait until it listens. Return what went wrong; empty if nothing did.
@@ -175,7 +184,7 @@ class Zygotes:
                 "idle": IDLE,
             }
             write_whole(folder / zygote.SETTINGS_FILE, json.dumps(settings).encode())
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             log_fd = os.open(folder / zygote.LOG_FILE, flags, 0o600)
         with os.fdopen(log_fd, "wb") as output:
             home = dict(kind.environment).get("HOME", kind.account.home)
@@ -187,26 +196,23 @@ class Zygotes:
                 "PYTHONUSERBASE": os.path.join(home, ".local"),
                 renewal.ROOM: "-" * renewal.ROOM_LENGTH,
             }
-            try:
-                process = subprocess.Popen(
-                    [kind.python, "-u", "-m", "tidegate_keeper", "--zygote", str(folder)],
-                    cwd=self._code,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    start_new_session=True,
-                    **kind.account.popen_arguments(),
-                )
-            except OSError as error:
-                return f"{type(error).__name__}: {error}"
+            process = subprocess.Popen(
+                [kind.python, "-u", "-m", "tidegate_keeper", "--zygote", str(folder)],
+                cwd=self._code,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                **kind.account.popen_arguments(),
+            )
         note(process)
         try:
             status = process.wait(WARM_TIMEOUT)
-        except subprocess.TimeoutExpired as error:
+        except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            return f"{type(error).__name__}: {error}"
+            raise
         finally:
             note(None)
         with kind.account.acting():
@@ -262,8 +268,8 @@ class _Kept:
         while not self._over.is_set():
             try:
                 connection = _connect(self._folder, self._kind.account)
-            except OSError:
-                problem = self._start(self._kind, self._folder, self._note)
+            except (OSError, BackendFailed):
+                problem = self._try_to_start()
                 if problem and not self._over.is_set():
                     log.warning(
                         "clusters of %s start slowly: its zygote could not warm up: %s", self._kind.python, problem
@@ -272,6 +278,12 @@ class _Kept:
             else:
                 self._stay(connection)
                 self._over.wait(AGAIN)
+
+    def _try_to_start(self) -> str:
+        try:
+            return self._start(self._kind, self._folder, self._note)
+        except Exception as error:  # Whatever it was, it may be over at the next try.
+            return f"{type(error).__name__}: {error}"
 
     def _stay(self, connection: socket.socket) -> None:
         with connection:
@@ -295,10 +307,10 @@ def _common(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _make_folder(root: Path, folder: Path, account: Account) -> None:
     root.mkdir(mode=0o711, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-        if account.foreign:
-            os.chown(folder, account.uid, account.gid)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # Nobody but us writes in the folder above, so what is here is what we made, if need be a crash ago.
+    if account.foreign and of_folder(folder).uid == os.geteuid():
+        os.chown(folder, account.uid, account.gid)
     with account.acting():
         (folder / zygote.HOME).mkdir(mode=0o700, exist_ok=True)
 
@@ -334,9 +346,14 @@ def _receive(connection: socket.socket) -> dict[str, Any]:
 
 
 def _last_line(path: Path) -> str:
-    """Return what a program said last."""
+    """Return what a program said last. It may have put anything in the place of its log: a link, a pipe, a device."""
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                return "what it said is not in its log"
+            file.seek(max(0, found.st_size - LOG_BYTES))
+            lines = file.read(LOG_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return "it said nothing"
     return next((line for line in reversed(lines) if line.strip()), "it said nothing")

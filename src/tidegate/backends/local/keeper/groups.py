@@ -149,8 +149,14 @@ class Group:
     def _all(self) -> Iterator[str]:
         """Yield the folders and those below, the deepest first."""
         for folder in self.folders:
-            for path, _, _ in os.walk(folder, topdown=False):
-                yield path
+            # Not by recursion (``os.walk``): who runs in it may make a thousand groups, each in the other.
+            found, front = [], [folder]
+            while front:
+                path = front.pop()
+                with contextlib.suppress(OSError), os.scandir(path) as entries:
+                    found.append(path)
+                    front += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            yield from reversed(found)
 
     def _count(self, name: str, key: str) -> int | None:
         for folder in self.folders:

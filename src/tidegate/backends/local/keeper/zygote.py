@@ -95,11 +95,16 @@ def main(folder: str) -> None:
 
 
 def connect(folder: str) -> socket.socket:
-    """Connect to the zygote of this folder, through a descriptor of the folder (see ``channel.listen``)."""
+    """Connect to the zygote of this folder, through a descriptor of the folder (see ``channel.listen``).
+
+    Raises ``OSError`` when there is none, and also when so many wait to be accepted that one would have to wait.
+    """
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
+        connection.setblocking(False)  # One that accepts nobody must keep nobody waiting.
         connection.connect(f"/proc/self/fd/{directory}/{SOCKET_FILE}")
+        connection.setblocking(True)
     except OSError:
         connection.close()
         raise
@@ -234,7 +239,7 @@ class Zygote:
     # -- the fork ------------------------------------------------------------------------------------------------------
 
     def _fork(self, connection: socket.socket, request: dict[str, Any], lock: int, log: int) -> None:
-        self._end = self._find_out_of_date()
+        self._end = self._end or self._find_out_of_date()
         try:
             check_threads()
         except Unfit as error:
