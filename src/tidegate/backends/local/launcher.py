@@ -27,6 +27,7 @@ from tidegate.backends.local.keeper.groups import Group
 from tidegate.backends.local.keeper.journal import SCHEDULER, Journal
 from tidegate.backends.local.place import make_place
 from tidegate.backends.local.settings import LocalSettings
+from tidegate.backends.local.starting import wait_for_end
 from tidegate.backends.local.zygotes import Stuck, Zygotes
 from tidegate.model.cluster import ClusterSpec
 from tidegate.model.errors import Invalid
@@ -158,7 +159,7 @@ class Launcher:
                     return ""
                 if folder.launched:
                     return ""  # It was forked, came on record, and ended before it could say so.
-                ended = subprocess.run(
+                process = subprocess.Popen(
                     [python, "-u", "-m", "tidegate_keeper", str(folder.launch_file), str(lock)],
                     cwd=self._code,
                     env=dict(environment),
@@ -167,18 +168,18 @@ class Launcher:
                     stderr=log,
                     pass_fds=(lock,),
                     start_new_session=True,
-                    timeout=START_TIMEOUT,
                     **account.popen_arguments(),
                 )
+                status = wait_for_end(process, START_TIMEOUT)
             except Stuck as error:
                 return str(error)
             except OSError as error:
                 return f"cannot run {python}: {error.strerror}"
             except subprocess.TimeoutExpired:
                 return f"{python} did not start within {START_TIMEOUT:g} s"
-        if ended.returncode == 0:
+        if status == 0:
             return ""
-        _, how = processes.describe_end(ended.returncode)
+        _, how = processes.describe_end(status)
         return f"{python} could not run: {how} (it must be a Python of version 3.9 or newer)"
 
 

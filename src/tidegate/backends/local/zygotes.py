@@ -32,6 +32,7 @@ from tidegate.backends.local.folder import write_whole
 from tidegate.backends.local.keeper import renewal, zygote
 from tidegate.backends.local.keeper.channel import peer
 from tidegate.backends.local.settings import LocalSettings
+from tidegate.backends.local.starting import wait_for_end
 from tidegate.model.errors import BackendFailed
 
 log = logging.getLogger(__name__)
@@ -208,11 +209,7 @@ class Zygotes:
             )
         note(process)
         try:
-            status = process.wait(WARM_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+            status = wait_for_end(process, WARM_TIMEOUT)
         finally:
             note(None)
         with kind.account.acting():
