@@ -18,6 +18,7 @@ from tests.unit.backends.host_groups import needs_groups
 from tidegate.backends.local import groups as making
 from tidegate.backends.local import machine
 from tidegate.backends.local.groups import Groups
+from tidegate.backends.local.keeper import processes
 from tidegate.backends.local.keeper.groups import SCHEDULER, Group, cores_limit, memory_limit, processes_limit
 
 NOBODY = 65534
@@ -238,3 +239,35 @@ def test_groups_in_groups_without_end_are_walked(tmp_path: Path) -> None:
     assert group.members() == set()
     assert group.remove()
     assert not (tmp_path / "d").exists()
+
+
+@needs_groups
+def test_a_keeper_can_be_adopted_again(group: Group) -> None:
+    """It and its children are moved to the scheduler's group; a worker that has a group of its own stays there."""
+    worker = group.below("default-1").make()
+    keeper = subprocess.Popen(["sh", "-c", "sleep 1000 & sleep 1000 & wait"])
+    try:
+        eventually_sync(lambda: len(processes.children(keeper.pid)) == 2)
+        scheduler, nanny = processes.children(keeper.pid)
+        worker.join(nanny)
+        for _ in range(2):
+            Groups.adopt(group, keeper.pid)
+            assert group.below(SCHEDULER).members() == {keeper.pid, scheduler}
+            assert worker.members() == {nanny}
+    finally:
+        group.kill()
+        keeper.wait()
+
+
+@needs_groups
+def test_the_groups_of_present_clusters_stay() -> None:
+    """Also those that nobody is in yet; those of clusters that have ended go."""
+    groups, mark = Groups(), f"test-{secrets.token_hex(4)}"
+    groups.prepare(mark)
+    present, ended = groups.make("c1"), groups.make("c2")
+    try:
+        Groups().prepare(mark, {"c1"})
+        assert all(os.path.isdir(folder) for folder in present.folders)
+        assert not any(os.path.exists(folder) for folder in ended.folders)
+    finally:
+        present.remove()
