@@ -47,8 +47,9 @@ STOP_SECONDS = 60.0
 COOKIE_SECONDS = 120.0
 """dask-gateway knows its cookies for 300 s; no measurement between two looks takes as long as the rest."""
 
-FORGOTTEN = ("DASK_CONFIG", "PYTHONPATH", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
-"""Variables of whoever runs the benchmark that would change one side."""
+FORGOTTEN = ("DASK_CONFIG", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "XDG_DATA_HOME", "XDG_CONFIG_HOME")
+"""Variables of whoever runs the benchmark that would change one side. (An installed package is compiled already; what
+lies in a checkout would be compiled anew by each process, if none of them were to keep the result.)"""
 
 
 def free_port() -> int:

@@ -72,6 +72,8 @@ def scheduler_arguments(files: str, host: str, port: int = 0) -> list[str]:
         "tls",
         "--dashboard-address",
         f"{host}:0",
+        # The agent makes its pages when somebody first asks for one.
+        "--no-dashboard",
         "--preload",
         os.path.join(files, AGENT),
     ]

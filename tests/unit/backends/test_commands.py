@@ -29,6 +29,7 @@ def test_the_scheduler_command_is_one_that_dask_understands(files: str) -> None:
     assert parsed["port"] == "0"
     assert parsed["protocol"] == "tls"
     assert parsed["dashboard_address"] == "10.0.0.1:0"
+    assert parsed["dashboard"] is False, "the agent makes the pages"
     assert parsed["preload"] == (f"{files}/tidegate_agent.py",)
 
 

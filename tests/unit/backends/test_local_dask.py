@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 import pytest_asyncio
 from distributed import Client, WorkerPlugin, get_client
@@ -31,6 +32,7 @@ async def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     site = await LocalSite(tmp_path_factory.mktemp("dask"), spec, zygote=request.param).start()
     try:
         await site.run(workers=4)
+        await site.nannies_up()
         assert site.was_forked() is request.param
         yield site
     finally:
@@ -53,6 +55,20 @@ async def test_workers_have_the_asked_shape(client: Client) -> None:
     assert {worker["nthreads"] for worker in workers} == {2}
     assert {worker["memory_limit"] for worker in workers} == {2**30}
     assert all(address.startswith("tls://127.0.0.1:") for address in client.scheduler_info(n_workers=-1)["workers"])
+
+
+async def test_workers_have_dasks_configuration_as_their_user_has_it(client: Client) -> None:
+    """What their nannies have otherwise stays with the nannies; and tasks can have the files read again."""
+
+    def look() -> tuple[object, ...]:
+        import dask
+
+        return dask.config.get("distributed.admin.system-monitor"), dask.config.paths
+
+    for found in (await client.run(look)).values():
+        assert found == (dask.config.get("distributed.admin.system-monitor"), dask.config._get_paths())
+    for monitor in (await client.run(look, nanny=True)).values():
+        assert monitor[0]["interval"] == "1h"
 
 
 async def test_nothing_of_the_servers_environment_leaks(client: Client) -> None:
@@ -205,6 +221,28 @@ async def test_restart_makes_new_processes(client: Client, site: LocalSite) -> N
     seen = await see(site)
     assert all(process.state is ProcessState.RUNNING for process in seen.workers.values())
     assert all(not process.why for process in seen.workers.values())
+
+
+async def test_a_restart_that_has_to_use_force_is_no_failure(client: Client, site: LocalSite) -> None:
+    """A worker that does not end by itself, or is slow to on a busy machine, was asked to all the same."""
+
+    def hang(dask_worker: Any) -> None:
+        async def never(*_: Any, **__: Any) -> None:
+            await asyncio.Event().wait()
+
+        dask_worker.close = never
+
+    async def kill(dask_worker: Any) -> None:
+        await dask_worker.kill(timeout=0.5)  # as restarts do, which wait longer
+
+    names: Any = await client.run(lambda dask_worker: dask_worker.name)
+    (address,) = [address for address, name in names.items() if name == "default-1"]
+    await client.run(hang, workers=[address])
+    await client.run(kill, workers=[address], nanny=True)
+
+    await client.wait_for_workers(4)
+    seen = (await see(site)).workers["default-1"]
+    assert (seen.state, seen.why) == (ProcessState.RUNNING, "")
 
 
 async def test_each_process_has_a_log_of_its_own(client: Client, site: LocalSite) -> None:

@@ -120,7 +120,7 @@ async def test_orphans_are_reaped(site: LocalSite) -> None:
         await client.submit(start_daemon(note))
     daemon = int(note.read_text())
     os.kill(daemon, signal.SIGKILL)
-    await eventually(lambda: not Path(f"/proc/{daemon}").exists(), 15)
+    await eventually(lambda: not Path(f"/proc/{daemon}").exists(), 30)
     os.kill(site.children()[1], signal.SIGKILL)
     seen = await until(site, lambda seen: seen.workers["default-1"].why)
     assert "signal 9 (SIGKILL)" in seen.workers["default-1"].why
@@ -326,8 +326,8 @@ async def test_environments_that_hang_hold_up_no_look_and_no_stop(site: LocalSit
     hang = replace(site.launch, spec=replace(site.launch.spec, environment=str(python)))
     launches = [asyncio.create_task(site.backend.launch(replace(hang, cluster=f"hang{n}"))) for n in range(number)]
     try:
-        await eventually(lambda: len(list(site.folder.glob("python-*"))) >= number - 1, 10, "they hang")
-        async with asyncio.timeout(5):
+        await eventually(lambda: len(list(site.folder.glob("python-*"))) >= number - 1, 30, "they hang")
+        async with asyncio.timeout(20):
             assert not (await see(site)).remains
             await site.backend.stop(site.launch.cluster)
             assert await site.backend.logs(site.launch.cluster) == []

@@ -116,7 +116,7 @@ async def test_a_keeper_that_says_yes_and_goes_on_is_ended(folder: ClusterFolder
             assert start_time(keeper.pid) is not None
             now += 1
             await backend.stop(NAME)
-        assert await asyncio.wait_for(keeper.wait(), 5) < 0
+        assert await asyncio.wait_for(keeper.wait(), 20) < 0
         assert not folder.has_secrets
     finally:
         if keeper.returncode is None:

@@ -68,7 +68,7 @@ async def test_a_call_that_was_cut_is_made_again(near: SimulatedBackend, serve: 
 
     dying = await asyncio.start_unix_server(hang_up, sock=listen(tmp_path, "launcher.sock"))
     asked = asyncio.create_task(RemoteBackend(near, tmp_path, "launcher.sock").launch(LAUNCH))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while calls < 2:
             await asyncio.sleep(0.01)
     dying.close()

@@ -95,9 +95,9 @@ async def test_with_the_real_clock_time_passes_by_itself() -> None:
         hearing = asyncio.ensure_future(anext(changes))
         await asyncio.sleep(0)
         await backend.launch(LAUNCH)
-        assert await asyncio.wait_for(hearing, 5) == "c1"
+        assert await asyncio.wait_for(hearing, 20) == "c1"
         while backend.simulation.registered("c1") is None:
-            assert await asyncio.wait_for(anext(changes), 5) == "c1"
+            assert await asyncio.wait_for(anext(changes), 20) == "c1"
     finally:
         await changes.aclose()  # type: ignore[attr-defined]
         await backend.close()
@@ -112,7 +112,7 @@ async def test_five_hundred_clusters_are_no_work(clock: ManualClock) -> None:
         await backend.launch(launch)
         await backend.start_workers(launch, ADDRESS, [f"default-{n}" for n in range(10)])
     clock.advance(1)
-    began = time.perf_counter()
+    began = time.process_time()
     seen = await backend.observe(names)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert sum(len(look.workers) for look in seen.values()) == 5000

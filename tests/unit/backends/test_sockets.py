@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 
 from tests.support import eventually_sync
-from tidegate.backends.local.sockets import are_held, read_listeners
+from tidegate.backends.local.sockets import TABLE, are_held, find_listeners, read_listeners
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 LINE = "{sl:4d}: {local} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000  1000        0 {inode} 1 0 100\n"
@@ -29,6 +29,23 @@ def test_only_what_listens_at_this_very_address_counts() -> None:
     assert read_listeners(text, "127.0.0.1", [8080]) == {8080: {"socket:[3]"}}
     assert read_listeners(text, "127.0.0.1", [8082]) == {8082: set()}
     assert read_listeners(table(), "127.0.0.1", []) == {}
+
+
+def test_the_kernel_says_what_its_table_says() -> None:
+    """The sockets that listen there, and not a connection from there, another address or another port."""
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as one:
+        port = one.getsockname()[1]
+        with (
+            socket.create_server(("127.0.0.1", port), reuse_port=True),
+            socket.create_server(("127.0.0.2", port)),
+            socket.create_connection(("127.0.0.1", port)),
+        ):
+            found = find_listeners("127.0.0.1", port)
+            with TABLE.open() as table:
+                assert read_listeners(table, "127.0.0.1", [port]) == {port: found}
+            assert len(found) == 2
+            assert len(find_listeners("127.0.0.2", port)) == 1
+    assert find_listeners("127.0.0.1", port) == set()
 
 
 def test_a_port_is_held_by_whoever_has_its_socket_open() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import py_compile
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests.contract.backend_sites import SECRET_OF_THE_SERVER, LocalSite, see, state_of
 from tests.support import eventually
+from tidegate.backends.local.backend import LocalBackend
 from tidegate.backends.local.keeper import processes, zygote
 from tidegate.model.observation import ProcessState
 
@@ -163,8 +166,34 @@ async def test_no_zygote_stays_where_no_cluster_runs(site: LocalSite) -> None:
     """Who stops an idle gateway finds nothing left of it."""
     assert site.zygotes()
     await site.backend.close()
-    await eventually(lambda: not site.zygotes(), 10)
+    await eventually(lambda: not site.zygotes(), 30)
     site.backend = await site.open()
+
+
+async def test_one_that_a_killed_gateway_left_warming_up_ends_too(tmp_path: Path) -> None:
+    """While it warms up nobody can tell it to, and afterwards nobody would come for it."""
+    killed, last = (LocalBackend(tmp_path / "data", time.time, {"zygotes": 1}) for _ in range(2))
+    await killed.start()
+    folders = tmp_path / "data" / "clusters" / ".zygotes"
+    await eventually(lambda: list(folders.glob(f"*/{zygote.LOCK_FILE}")), 60, "one warms up")
+    killed._launcher.close(for_good=False)
+
+    await last.start()
+    await last.close()
+
+    (folder,) = folders.iterdir()
+    await eventually(lambda: not mentioned(str(folder)), 30, "none is left")
+    await killed.close()
+
+
+def mentioned(words: str) -> list[int]:
+    """Return the processes with these words in their command lines."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if words.encode() in entry.read_bytes():
+                found.append(int(entry.parent.name))
+    return found
 
 
 async def test_clusters_go_on_without_the_zygote(site: LocalSite) -> None:

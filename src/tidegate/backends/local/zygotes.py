@@ -245,6 +245,9 @@ class _Kept:
     def end(self) -> None:
         """Have it end: its memory is wanted for another, or nobody will come for it any more."""
         self._over.set()
+        # One that a gateway before us left warming up listens to nobody yet. Without its settings it ends when it does.
+        with self._kind.account.acting(), contextlib.suppress(OSError):
+            (self._folder / zygote.SETTINGS_FILE).unlink()
         with self._lock, contextlib.suppress(OSError):
             if self._connection is not None:
                 self._connection.send(b'{"op": "end"}')

@@ -93,18 +93,18 @@ def _shed() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     _blind_descriptors()
-    renew_threads_and_chance()
+    renew_threads()
+    random: Any = sys.modules.get("numpy.random")
+    if random is not None:
+        random.seed()
 
 
-def renew_threads_and_chance() -> None:
-    """In a forked process, replace what believes that the parent's threads came along, and draw other numbers."""
+def renew_threads() -> None:
+    """In a forked process, replace what believes that the parent's threads came along."""
     # Looked up, not copied: to count references to a thousand modules would make their pages this process's own.
     utils: Any = sys.modules.get("distributed.utils")
     if utils is not None:
         utils._offload_executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="Dask-Offload")
-    random: Any = sys.modules.get("numpy.random")
-    if random is not None:
-        random.seed()
 
 
 def _blind_descriptors() -> None:

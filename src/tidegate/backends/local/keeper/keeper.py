@@ -12,8 +12,7 @@ import threading
 import traceback
 from typing import Any
 
-import dask
-
+from . import configuration
 from .channel import Channel
 from .children import fork_on_main_thread
 from .groups import Group
@@ -23,9 +22,9 @@ from .memory import OutOfMemory
 from .processes import descendants, describe_end, marked, sweep, zombie_children
 from .workers import KeptWorker
 
-STOP_GRACE = 0.15
+STOP_GRACE = 0.12
 """Seconds that workers get to tear down their plugins when the whole cluster stops. Their results are lost anyway, and
-a person waits."""
+a person waits: ten workers on two cores seldom manage in 0.15 s, and few of those who wait have plugins."""
 
 SWEEP_TIMEOUT = 10.0
 """Seconds in which everything must have died of SIGKILL; longer only takes what hangs in the kernel."""
@@ -36,7 +35,7 @@ REAP_DELAY = 2.0
 
 def run(settings: dict[str, Any], listener: socket.socket, journal: Journal, scheduler: int) -> None:
     """Keep the cluster until it is stopped or its scheduler ends. Does not return."""
-    dask.config.set({"distributed.worker.multiprocessing-method": "fork"})
+    configuration.be_nannies()
     keeper = Keeper(settings, listener, journal, scheduler)
     try:
         asyncio.run(keeper.live())

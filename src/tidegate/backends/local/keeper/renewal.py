@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Mapping
 
-from .children import renew_threads_and_chance
+from .children import renew_threads
 from .processes import CLUSTER, MARK
 
 ROOM = "TIDEGATE_ROOM"
@@ -32,9 +32,11 @@ def renew(environment: Mapping[str, str]) -> None:
     show_mark(environment[MARK], environment[CLUSTER])
     # With it processes of ``multiprocessing`` prove that they belong together.
     multiprocessing.current_process().authkey = os.urandom(32)
-    renew_threads_and_chance()
+    renew_threads()
+    before = _logging_settings()
     _renew_configuration()
-    _renew_logging()
+    if _logging_settings() != before:
+        _renew_logging()
 
 
 def show_mark(mark: str, cluster: str) -> None:
@@ -66,6 +68,13 @@ def _renew_configuration() -> None:
     dask.config.PATH = os.environ.get("DASK_CONFIG", os.path.join(os.path.expanduser("~"), ".config", "dask"))
     dask.config.refresh()
     dask.config.rename(deprecations)
+
+
+def _logging_settings() -> dict[str, object]:
+    """Return what the configuration says of logging. Hardly anybody sets it, and to set it up anew takes 2 ms."""
+    import dask.config
+
+    return {key: value for key, value in dask.config.config.items() if key.startswith("logging")}
 
 
 def _renew_logging() -> None:

@@ -142,6 +142,7 @@ def warm_up(scratch: str) -> None:
         logging.disable(logging.NOTSET)
         shutil.rmtree(scratch, ignore_errors=True)
     _end_offload()
+    _look_once()
     from distributed import Client, Scheduler, Worker
 
     # Somebody still refers to them, and code that asks for "the worker of this process" must not find them.
@@ -152,6 +153,21 @@ def warm_up(scratch: str) -> None:
     while threads() > 1 and time.monotonic() < deadline:
         time.sleep(0.01)
     check_threads()
+
+
+def _look_once() -> None:
+    """Have found out what would else be found out at each start.
+
+    Python remembers which classes are of an abstract kind (a ``Mapping``, say), unless new ones have come: then it
+    searches through all that there are, and makes a megabyte of pages a fork's own.
+    """
+    import dask.config
+    from distributed.cli.dask_scheduler import main
+
+    main.make_context("dask-scheduler", ["--no-dashboard"]).close()
+    dask.config.merge(dask.config.config)
+    # For the agent, which tells versions: toolz searches the disk for its own, in 5 ms.
+    getattr(sys.modules.get("toolz"), "__version__", "")
 
 
 def threads() -> int:

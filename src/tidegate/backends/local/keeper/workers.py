@@ -16,6 +16,7 @@ import dask
 from distributed import Nanny, Worker
 from distributed.core import Status
 
+from . import configuration
 from .blas import set_threads
 from .groups import Group, cores_limit, memory_limit, processes_limit
 from .journal import Journal
@@ -49,6 +50,15 @@ class KeptNanny(Nanny):
     def __init__(self, kept: KeptWorker, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.kept = kept
+        self.is_killing = False
+
+    async def kill(self, *arguments: Any, **named: Any) -> None:
+        """End the worker's process, as it does for ``client.restart()``: by force after four seconds."""
+        self.is_killing = True
+        try:
+            await super().kill(*arguments, **named)
+        finally:
+            self.is_killing = False
 
     def _on_worker_exit_sync(self, exitcode: int) -> None:
         self.kept.process_ended(exitcode)
@@ -139,6 +149,8 @@ class KeptWorker:
         self._last_end = code, why
         if status == 0 or self.expected or self._nanny is None or self._nanny.status != Status.running:
             return
+        if self._nanny.is_killing:  # somebody asked for it
+            return
         now = time.monotonic()
         self._deaths.append(now)
         recent = [t for t in self._deaths if now - t < RESTART_WINDOW]
@@ -215,6 +227,7 @@ class KeptWorker:
             preload=[self._shape["preload"]],
             local_directory=self._scratch,
             death_timeout=START_TIMEOUT,
+            config=configuration.of_workers(),
             worker_class=functools.partial(_start_worker, self._group, self._log),
         )
 
@@ -250,6 +263,7 @@ class KeptWorker:
 def _start_worker(group: Group, log: str, **arguments: Any) -> Worker:
     """Run in the worker's process, as its nanny's ``worker_class``: it has its own limits and its own log."""
     joining = group.join_meanwhile()
+    configuration.be_workers()
     write_to(log)
     set_threads(arguments["nthreads"])
     arguments["preload"] = [load(path) for path in arguments["preload"]]

@@ -185,6 +185,7 @@ class Zygote:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody waits for keepers.
         self._poll.register(self._listener, select.POLLIN)
         used = checked = time.monotonic()
+        self._end = self._find_out_of_date()  # what has changed, or was given up, while it warmed up
         while not self._end:
             for fd, _ in self._poll.poll(CHECK_INTERVAL * 1000):
                 if fd == self._listener.fileno():
