@@ -19,6 +19,7 @@ from tidegate.api.services import Services
 from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
 from tidegate.authn.flows import Flows
+from tidegate.authn.limits import Allowance, LoginLimits
 from tidegate.authn.personal import Lifetimes, PersonalTokens
 from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import Sessions
@@ -29,6 +30,7 @@ from tidegate.config.offer import offered
 from tidegate.config.schema import Address, Settings
 from tidegate.console.routes import Console
 from tidegate.control.agents import Agents
+from tidegate.control.audit import Audit
 from tidegate.control.bus import Bus
 from tidegate.control.clusters import Clusters, Limits
 from tidegate.control.credentials import LaunchFiles
@@ -36,14 +38,17 @@ from tidegate.control.execute import Executor
 from tidegate.control.reconciler import Reconciler
 from tidegate.control.records import Records
 from tidegate.control.routing import Routing
+from tidegate.control.shares import Shares, SharingRules
 from tidegate.control.sweep import Sweep, SweepSettings
+from tidegate.proxy.forwarded import TrustedProxies
 from tidegate.server.authenticators import make_authenticators
 from tidegate.server.backend import reach_backend
 from tidegate.server.proxies import dashboard_host
 from tidegate.server.urls import listener_uid, local_url
 from tidegate.store.base import Store
-from tidegate.store.sealing import KEY_FILE
+from tidegate.store.sealing import KEY_FILE, KeyFile
 from tidegate.store.sql import SqlStore
+from tidegate.telemetry.audit_file import AuditFile
 
 DAY = 86400.0
 
@@ -53,6 +58,7 @@ class Gateway:
     """What the control process runs."""
 
     app: FastAPI
+    audit: Audit
     backends: Mapping[str, Backend]
     clusters: Clusters
     codes: LoginCodes
@@ -63,7 +69,12 @@ class Gateway:
 
     def jobs(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what turns until the end, by name."""
-        return {"routing": self.routing.run(), "reconciler": self.reconciler.run(), "sweep": self.sweep.run()}
+        return {
+            "routing": self.routing.run(),
+            "reconciler": self.reconciler.run(),
+            "sweep": self.sweep.run(),
+            "audit": self.audit.run(),
+        }
 
 
 @asynccontextmanager
@@ -87,6 +98,11 @@ async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
         store = SqlStore(settings.data)
         await store.start()
         stack.push_async_callback(store.close)
+
+        file = AuditFile(settings.audit.file) if settings.audit.file else None
+        audit = Audit(store, clock, file, keep=settings.audit.keep_days * DAY)
+        await audit.start()
+        stack.push_async_callback(audit.close)
 
         backend = reach_backend(loaded)
         await backend.start()
@@ -113,24 +129,29 @@ async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
             stack.push_async_callback(authenticator.close)
 
         codes = LoginCodes()
-        key = (settings.data / KEY_FILE).read_bytes()
+        key = KeyFile(settings.data / KEY_FILE).current
         people = settings.authentication
         roster = Roster(people.admins, people.admin_groups, people.groups)
-        lifetimes = Lifetimes(people.tokens.default_days * DAY, people.tokens.max_days * DAY)
+        lifetimes = _lifetimes(settings)
         services = Services(
             clusters=clusters,
             agents=Agents(records, bus, clock),
+            shares=Shares(clusters, records, routing, clock, _sharing_rules(settings)),
             store=store,
+            audit=audit,
             logins=logins,
-            tokens=PersonalTokens(store, by_token, roster, lifetimes),
+            tokens=PersonalTokens(store, by_token, roster, lifetimes, revoked=routing.end_vouched),
             sessions=Sessions(key),
             codes=codes,
             flows=Flows(key),
+            login_limits=_login_limits(settings),
+            end_vouched=routing.end_vouched,
             roster=roster,
             proxy_address=settings.proxy_address,
             dashboard_host=dashboard_host(settings),
         )
-        yield Gateway(create_app(services, Console()), backends, clusters, codes, reconciler, routing, store, sweep)
+        app = create_app(services, Console())
+        yield Gateway(app, audit, backends, clusters, codes, reconciler, routing, store, sweep)
 
 
 def _launch_files(settings: Settings, address: Address) -> LaunchFiles:
@@ -138,3 +159,27 @@ def _launch_files(settings: Settings, address: Address) -> LaunchFiles:
     url = local_url(settings, address)
     cert = settings.tls.cert
     return LaunchFiles(url, lambda: cert.read_text() if cert else None, listener_uid(url))
+
+
+def _sharing_rules(settings: Settings) -> SharingRules:
+    chosen = settings.sharing
+    return SharingRules(
+        enabled=chosen.enabled,
+        groups=chosen.groups,
+        links=chosen.links,
+        longest_link=chosen.longest_link_days * DAY,
+        own_hosts=dashboard_host(settings) is not None,
+    )
+
+
+def _login_limits(settings: Settings) -> LoginLimits:
+    chosen, trusted = settings.authentication.login_limits, TrustedProxies(settings.trusted_proxies)
+    # As in the proxy: behind another one that we do not know, all come from its address.
+    known = trusted or not settings.public_url
+    allowance = Allowance(chosen.wrong_passwords, chosen.longest_delay, chosen.per_address)
+    return LoginLimits(allowance, trusted.share_an_address if known else lambda _: True)
+
+
+def _lifetimes(settings: Settings) -> Lifetimes:
+    chosen = settings.authentication.tokens
+    return Lifetimes(chosen.default_days * DAY, chosen.max_days * DAY, chosen.max_days_by_service * DAY)

@@ -25,7 +25,8 @@ from fastapi import FastAPI
 from tidegate.authn.codes import CODE_SECONDS
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Address, Settings
-from tidegate.model.cluster import Target
+from tidegate.model.audit import Deed, Entry, Outcome
+from tidegate.model.cluster import Cluster, Target
 from tidegate.model.errors import TidegateError
 from tidegate.model.principal import Principal
 from tidegate.server import preflight
@@ -187,11 +188,19 @@ class _Control:
                 if cluster.target is not Target.STOPPED:
                     # One that cannot be changed this moment has its turn again.
                     with contextlib.suppress(TidegateError):
-                        await self._gateway.clusters.stop(Principal(cluster.owner, method="supervisor"), cluster.name)
+                        await self._end(cluster)
             if time.monotonic() > deadline:
                 break
             await asyncio.sleep(LOOK_SECONDS)
         return len(active)
+
+    async def _end(self, cluster: Cluster) -> None:
+        who = Principal(cluster.owner, method="supervisor")
+        await self._gateway.clusters.stop(who, cluster.name)
+        words = "with the gateway, by its operator"
+        await self._gateway.audit.record(
+            Entry(time.time(), Deed.CLUSTER_STOP, Outcome.DONE, method=who.method, cluster=cluster.name, detail=words)
+        )
 
 
 def _uvicorn_settings(app: FastAPI) -> uvicorn.Config:

@@ -11,6 +11,10 @@ from tidegate.server.channel import Channel, Closed, Message
 from tidegate.server.children import Say, describe_end, end, keep_running, last_words, start, wait
 from tidegate.server.preflight import CannotServe
 
+FIRST_PAUSE = 0.02
+"""Seconds before the first new start: the API is away meanwhile. The start itself takes half a second, so one that ends
+at once does not keep the machine busy with starts before the pause has doubled a few times."""
+
 
 class ControlProcess:
     """Keeps the control process running and talks to it.
@@ -34,7 +38,7 @@ class ControlProcess:
 
     async def run(self) -> None:
         """Keep it running until cancelled, which ends it."""
-        await keep_running("control", self._once, self._say)
+        await keep_running("control", self._once, self._say, first_pause=FIRST_PAUSE)
 
     async def ready(self) -> Message:
         """Wait until it serves for the first time; return what it says then.

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tidegate.config.schema import Address
-from tidegate.server.children import Say, describe_end, keep_running, last_words, start, wait, wait_for_pid
+from tidegate.server.children import Say, describe_end, end, keep_running, last_words, start, wait, wait_for_pid
 from tidegate.server.listener import LivingProxy, bind, fits
 from tidegate.wire.holder import close_all, connect, receive, send
 
@@ -82,8 +82,12 @@ class HolderProcess:
 
     async def end(self) -> None:
         """Tell it to end as soon as the proxies have."""
-        with suppress(OSError):
+        try:
             await asyncio.to_thread(self._ask, lambda link: send(link, {"op": "end"}))
+        except OSError:
+            # One that is only just starting cannot be told yet, and later there is nobody to do so.
+            if self._process is not None:
+                await end(self._process)
 
     async def give_up(self) -> None:
         """End the one that was started here: nobody was told yet that there is a gateway."""

@@ -26,6 +26,7 @@ from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.model.errors import TidegateError
 from tidegate.server.backend import LAUNCHER_SOCKET, make_backend
+from tidegate.server.imports import check_imports
 from tidegate.server.unix import listen
 from tidegate.telemetry.logs import configure_logs
 
@@ -60,6 +61,8 @@ async def _run(loaded: Loaded, user: Account, channel: socket.socket) -> None:
     # The parent says nothing there, so what there is to read is its end.
     loop.add_reader(channel, stop.set)
     backend = make_backend(loaded)
+    # With the backend in it, which may come from anywhere.
+    check_imports()
     await backend.start()
     try:
         # The folder is the gateway's user's, who could have put anything there.

@@ -81,6 +81,14 @@ def _fits(proxy: LivingProxy, address: Address, mark: str) -> bool:
     return serves and proxy.address == address and status.get("mark") == mark
 
 
+async def _tell(proxy: LivingProxy, *, accept: bool) -> bool:
+    """Tell a proxy to drain; return whether it has heard."""
+    with suppress(OSError):
+        await asyncio.to_thread(proxy.ask, "drain", accept=accept)
+        return True
+    return False
+
+
 class Proxies:
     """Keeps the wanted number of proxy processes running on one listening socket.
 
@@ -117,7 +125,7 @@ class Proxies:
         self._say = say
         host, port = listener.getsockname()[:2]
         self._adopted = [p for p in living if _fits(p, Address(host, port), settings["mark"])][:count]
-        self._outdated = [p for p in living if p not in self._adopted]
+        self._mine = {p.pid for p in self._adopted}
         self._started: list[subprocess.Popen[bytes]] = []
 
     async def run(self) -> None:
@@ -127,17 +135,22 @@ class Proxies:
             for _ in range(self._count):
                 tasks.create_task(keep_running("proxy", partial(self._one, next(adopted, None)), self._say))
 
-    async def retire_outdated(self) -> None:
-        """Let those with other settings take no more connections, now that others do."""
-        for proxy in self._outdated:
-            with suppress(OSError):
-                await asyncio.to_thread(proxy.ask, "drain", accept=False)
+    async def retire_others(self) -> None:
+        """Let those that are not wanted take no more connections, now that others do.
+
+        They are looked for anew: an earlier supervisor may have died with a proxy that was only just starting.
+        """
+        for proxy in await asyncio.to_thread(find_living, self._run):
+            if proxy.pid not in self._mine:
+                await _tell(proxy, accept=False)
 
     async def drain(self) -> None:
         """Tell all proxies to end as soon as nothing passes through them any more."""
-        for proxy in await asyncio.to_thread(find_living, self._run):
-            with suppress(OSError):
-                await asyncio.to_thread(proxy.ask, "drain")
+        told = [p.pid for p in await asyncio.to_thread(find_living, self._run) if await _tell(p, accept=True)]
+        # One that is only just starting cannot be told yet, and later there is nobody to do so.
+        for process in self._started:
+            if process.pid not in told:
+                await end(process)
 
     async def give_up(self) -> None:
         """End those that were started here: nobody was told yet that there is a gateway."""
@@ -159,4 +172,5 @@ class Proxies:
             text=json.dumps(self._settings),
         )
         self._started = [*(p for p in self._started if p.poll() is None), process]
+        self._mine.add(process.pid)
         return f"{describe_end(await wait(process))}; {last_words(self._log)}"

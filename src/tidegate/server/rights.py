@@ -25,6 +25,7 @@ from tidegate.config.load import Loaded
 from tidegate.server import preflight
 from tidegate.server.backend import is_privileged, make_backend
 from tidegate.server.children import Say, describe_end, open_log
+from tidegate.server.imports import check_imports
 from tidegate.server.parent import die_with
 from tidegate.server.preflight import CannotServe
 
@@ -47,7 +48,7 @@ def give_up_root(loaded: Loaded, say: Say) -> None:
     Raises
     ------
     CannotServe
-        When root is needed and is not there, or there is no account to become.
+        When root is needed and is not there, there is no account to become, or others could change what stays root.
     """
     privileged, user = is_privileged(make_backend(loaded)), loaded.settings.user
     if os.geteuid() != 0:
@@ -65,6 +66,7 @@ def give_up_root(loaded: Loaded, say: Say) -> None:
     if not privileged:
         _become(account)
         return
+    check_imports(loaded.file)
     with account.acting():
         lock = preflight.lock(data / "launcher.lock", f"cannot start: a gateway is running on {data} already")
     launcher = _Launcher(loaded, account)

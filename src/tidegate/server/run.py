@@ -34,8 +34,9 @@ from tidegate.server.rights import give_up_root
 
 AGAIN_SECONDS = 5.0
 """How long after the first Ctrl-C a second one ends the clusters: time to read what the first one printed."""
-ASK_SECONDS = 3.0
-"""How long control may take to say which clusters run: one query."""
+ASK_SECONDS = 10.0
+"""How long control may take to say which clusters run: one query, but on a machine that has a lot to do. Without an
+answer the proxies have to stay."""
 END_SECONDS = 60.0
 """How long to wait for clusters to be gone before they are left to the next start."""
 
@@ -131,7 +132,7 @@ class _Supervisor:
         ready = await self._control.ready()
         await wait_until_served(self._address, tls=self._settings.tls.enabled, prefix=self._settings.prefix)
         self._served = True
-        await self._proxies.retire_outdated()
+        await self._proxies.retire_others()
         announce(self._settings, self._address, ready, self._say)
 
     async def _stop(self, number: int) -> None:

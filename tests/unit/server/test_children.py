@@ -77,7 +77,7 @@ async def test_waiting_works_for_the_children_of_others() -> None:
 
     os.kill(pid, signal.SIGKILL)
 
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 20)
     await children.wait_for_pid(pid)
 
 

@@ -119,3 +119,16 @@ async def test_a_port_that_somebody_else_has_is_explained(data: Path):
     ):
         await supervisor.start(Address("127.0.0.1", taken.getsockname()[1]))
     assert not supervisor.pid()
+
+
+async def test_one_that_is_only_just_starting_is_not_left_behind(data: Path):
+    """It cannot be told to end yet, and nobody would tell it later."""
+    supervisor = Supervisor(data)
+    supervisor.listener = await supervisor.holder.open_listener(ANY, [])
+
+    await supervisor.holder.end()
+
+    process = supervisor.holder._process
+    assert process is not None
+    await eventually(lambda: process.poll() is not None, 30, "the holder has ended")
+    await supervisor.die()
