@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
+from tidegate.model.audit import Entry, RecordedEntry, Wanted
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.event import Event, RecordedEvent
-from tidegate.store.base import AlreadyExists, Changes, Credentials, StaleRecord, Store, Token
+from tidegate.store.base import AlreadyExists, Changes, ClientPair, Credentials, StaleRecord, Store, Token
 
 
 @dataclass
@@ -16,6 +17,7 @@ class Tables:
 
     clusters: dict[str, Cluster] = field(default_factory=dict)
     credentials: dict[str, Credentials] = field(default_factory=dict)
+    client_pairs: dict[tuple[str, str], ClientPair] = field(default_factory=dict)
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
     events: list[RecordedEvent] = field(default_factory=list)
     tokens: dict[str, tuple[Token, str]] = field(default_factory=dict)
@@ -23,6 +25,8 @@ class Tables:
     changes: dict[str, int] = field(default_factory=dict)
     latest_change: int = 0
     pruned_before: float = 0.0
+    audit: list[RecordedEntry] = field(default_factory=list)
+    last_audit: int = 0
 
 
 class MemoryStore(Store):
@@ -67,6 +71,8 @@ class MemoryStore(Store):
         self._put(saved)
         if saved.state.ended:
             self.tables.credentials.pop(cluster.name, None)
+            for key in [key for key in self.tables.client_pairs if key[0] == cluster.name]:
+                del self.tables.client_pairs[key]
         self._record(saved, events)
         return saved
 
@@ -123,18 +129,26 @@ class MemoryStore(Store):
         """Return the secrets of a cluster, or None."""
         return self.tables.credentials.get(name)
 
+    async def add_client_pair(self, cluster: str, serial: str, pair: ClientPair) -> None:
+        """Record certificate and key of somebody who uses a cluster by a share."""
+        self.tables.client_pairs[cluster, serial] = pair
+
+    async def client_pair(self, cluster: str, serial: str) -> ClientPair | None:
+        """Return them, or None."""
+        return self.tables.client_pairs.get((cluster, serial))
+
     async def find_by_agent_token(self, token: str) -> str | None:
         """Return the name of the cluster whose agent bears this token, or None."""
         return next((n for n, c in self.tables.credentials.items() if c.agent_token == token), None)
 
     async def events(
-        self, *, owner: str | None = None, cluster: str | None = None, after: int = 0, limit: int = 500
+        self, *, owner: str | None = None, clusters: Collection[str] | None = None, after: int = 0, limit: int = 500
     ) -> list[RecordedEvent]:
         """Return recorded events in order, those with ``id > after``."""
         found = [
             e
             for e in self.tables.events
-            if e.id > after and (owner is None or e.owner == owner) and (cluster is None or e.cluster == cluster)
+            if e.id > after and (owner is None or e.owner == owner) and (clusters is None or e.cluster in clusters)
         ]
         return found[:limit]
 
@@ -178,3 +192,35 @@ class MemoryStore(Store):
     async def remove_token(self, token_id: str) -> bool:
         """Delete a token; return whether it was there."""
         return self.tables.tokens.pop(token_id, None) is not None
+
+    async def add_audit(self, entries: Sequence[Entry]) -> None:
+        """Append entries to the audit log."""
+        for entry in entries:
+            self.tables.last_audit += 1
+            self.tables.audit.append(RecordedEntry(self.tables.last_audit, entry))
+
+    async def find_audit(
+        self, wanted: Wanted, *, before: int | None = None, after: int | None = None, limit: int = 100
+    ) -> list[RecordedEntry]:
+        """Return entries of the audit log, newest first, or those after a number, oldest first."""
+        found = [r for r in self.tables.audit if _is_wanted(r.entry, wanted)]
+        if before is not None:
+            found = [r for r in found if r.id < before]
+        found = found[::-1] if after is None else [r for r in found if r.id > after]
+        return found[:limit]
+
+    async def prune_audit(self, before: float, limit: int) -> int:
+        """Delete the oldest entries from before that time, at most ``limit``."""
+        old = sorted((r for r in self.tables.audit if r.entry.at < before), key=lambda r: r.entry.at)[:limit]
+        self.tables.audit = [r for r in self.tables.audit if r not in old]
+        return len(old)
+
+
+def _is_wanted(entry: Entry, wanted: Wanted) -> bool:
+    return (
+        wanted.user in ("", entry.principal, entry.actor)
+        and wanted.cluster in ("", entry.cluster)
+        and wanted.deed in (None, entry.deed)
+        and wanted.outcome in (None, entry.outcome)
+        and (wanted.since is None or entry.at >= wanted.since)
+    )

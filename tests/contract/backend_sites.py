@@ -294,7 +294,7 @@ class LocalSite:
             listener.close()
         await self.backend.stop(self.launch.cluster)
         with contextlib.suppress(AssertionError):
-            await eventually(lambda: not self.marked(), 10)
+            await eventually(lambda: not self.marked(), 30)
             # Control would look too, and when nothing remains, the control group goes.
             await until(self, lambda seen: not seen.remains, 10)
         left = self.marked()

@@ -25,6 +25,7 @@ from tidegate.model.cluster import (
     WorkerGroup,
     WorkerState,
 )
+from tidegate.model.share import ClientLeaf, Grantee, GranteeKind, Right, Share, ShareLink
 from tidegate.store.base import Credentials, Store
 from tidegate.store.sql import SqlStore
 
@@ -72,6 +73,7 @@ def make_credentials(name: str = "1") -> Credentials:
             for part in (
                 *("ca_cert", "ca_key", "client_cert", "client_key", "scheduler_cert", "scheduler_key"),
                 *("worker_cert", "worker_key", "agent_token", "dashboard_secret", "ticket_key"),
+                *("clients_ca_cert", "clients_ca_key"),
             )
         }
     )
@@ -159,6 +161,7 @@ worker_tuples = _unique_by_name(
     ),
     size=6,
 )
+grantees = st.builds(Grantee, st.sampled_from(GranteeKind), names)
 clusters = st.builds(
     Cluster,
     name=st.just("generated"),
@@ -178,5 +181,11 @@ clusters = st.builds(
     scheduler=st.none() | facts,
     groups=group_tuples,
     workers=worker_tuples,
+    shares=st.lists(st.builds(Share, grantees, st.sampled_from(Right), times, names), max_size=3).map(tuple),
+    links=st.lists(st.builds(ShareLink, names, times, times, names, texts), max_size=3).map(tuple),
+    leaves=st.lists(
+        st.builds(ClientLeaf, names, names, st.lists(grantees, max_size=2).map(tuple), st.booleans()), max_size=3
+    ).map(tuple),
+    share_epoch=counts,
     revision=st.just(0),
 )

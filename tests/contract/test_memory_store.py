@@ -9,6 +9,7 @@ import pytest
 
 from tests.contract.store_samples import NOW
 from tests.contract.test_stores import *  # noqa: F403 - the whole suite, on another database
+from tests.contract.test_stores_audit import *  # noqa: F403
 from tests.memory_store import MemoryStore, Tables
 from tidegate.store.base import Store
 

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from sqlalchemy import create_engine, make_url, text
 
 from tests.contract.store_samples import (
-    KINDS,
     NOW,
-    POSTGRES,
     Database,
     clusters,
     differing_fields,
@@ -30,33 +25,10 @@ from tidegate.model import event as events
 from tidegate.model.cluster import Cluster, ClusterState, Reason, Target, WorkerState
 from tidegate.model.event import Event
 from tidegate.model.principal import Principal, Scope
-from tidegate.store.base import AlreadyExists, StaleRecord, Store, Token
+from tidegate.store.base import AlreadyExists, ClientPair, StaleRecord, Store, Token
 
 REQUESTED = Event(events.REQUESTED, "Alice asked for a cluster", {"wanted": 2})
 SCALED = Event(events.SCALED, "2 workers are wanted", {"group": "default", "wanted": 2})
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    """An empty database of each kind."""
-    folder = tmp_path / "data"
-    if request.param == "sqlite":
-        yield Database(folder)
-        return
-    schema = f"tidegate_test_{secrets.token_hex(6)}"
-    server = create_engine(make_url(POSTGRES).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-        yield Database(folder, f"{POSTGRES}?options=-csearch_path%3D{schema}")
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    server.dispose()
-
-
-@pytest.fixture
-async def store(database: Database) -> AsyncIterator[Store]:
-    """A started store on an empty database."""
-    async with database.open() as store:
-        yield store
 
 
 # -- clusters --------------------------------------------------------------------------------------------------------
@@ -109,7 +81,7 @@ async def test_an_absent_cluster_is_none(store: Store):
     """Neither record nor credentials nor events are found of a name that never was."""
     assert await store.load("nonsense") is None
     assert await store.credentials("nonsense") is None
-    assert await store.events(cluster="nonsense") == []
+    assert await store.events(clusters=["nonsense"]) == []
 
 
 async def test_a_name_is_given_once(store: Store):
@@ -282,7 +254,24 @@ async def test_credentials_die_with_the_cluster(store: Store, end: ClusterState)
     assert await store.credentials(first.name) is None
     assert await store.find_by_agent_token("secret-agent_token-1") is None
     assert await store.load(first.name) == ended
-    assert len(await store.events(cluster=first.name)) == 1
+    assert len(await store.events(clusters=[first.name])) == 1
+
+
+async def test_pairs_of_clients_come_back_and_die_with_the_cluster(store: Store):
+    """Each under its cluster and its serial number; nothing shows them, and another cluster's end leaves them."""
+    first = await store.insert(make_cluster(1), make_credentials("1"), [])
+    second = await store.insert(make_cluster(2), make_credentials("2"), [])
+    pair = ClientPair("certificate", "secret-key")
+    await store.add_client_pair(first.name, "ab", pair)
+    await store.add_client_pair(second.name, "ab", replace(pair, certificate="another"))
+
+    assert await store.client_pair(first.name, "ab") == pair
+    assert await store.client_pair(first.name, "cd") is await store.client_pair("nonsense", "ab") is None
+    assert "secret" not in repr(await store.client_pair(first.name, "ab"))
+
+    await store.save(replace(first, state=ClusterState.STOPPED, target=Target.STOPPED, stopped_at=NOW))
+    assert await store.client_pair(first.name, "ab") is None
+    assert await store.client_pair(second.name, "ab") is not None
 
 
 # -- events ----------------------------------------------------------------------------------------------------------
@@ -309,8 +298,11 @@ async def test_events_are_chosen_by_owner_and_cluster(store: Store):
     await store.insert(make_cluster(2, owner="bob"), make_credentials("2"), [REQUESTED])
 
     assert [record.cluster for record in await store.events(owner="alice")] == [make_cluster(1).name]
-    assert [record.owner for record in await store.events(cluster=make_cluster(2).name)] == ["bob"]
-    assert await store.events(owner="alice", cluster=make_cluster(2).name) == []
+    assert [record.owner for record in await store.events(clusters=[make_cluster(2).name])] == ["bob"]
+    assert await store.events(owner="alice", clusters=[make_cluster(2).name]) == []
+    both = [make_cluster(2).name, make_cluster(1).name, "nonsense"]
+    assert [record.owner for record in await store.events(clusters=both)] == ["alice", "bob"]
+    assert await store.events(clusters=[]) == []
 
 
 async def test_the_last_events_of_a_cluster_are_read_without_the_rest(store: Store):
@@ -322,7 +314,7 @@ async def test_the_last_events_of_a_cluster_are_read_without_the_rest(store: Sto
     last = await store.last_events(mine.name, 2)
 
     assert [record.event.message for record in last] == ["size 3", "size 4"]
-    assert await store.last_events(mine.name, 100) == await store.events(cluster=mine.name)
+    assert await store.last_events(mine.name, 100) == await store.events(clusters=[mine.name])
     assert await store.last_events("nonsense", 2) == []
 
 

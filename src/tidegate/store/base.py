@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tidegate.model.audit import Entry, RecordedEntry, Wanted
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.errors import TidegateError
 from tidegate.model.event import Event, RecordedEvent
@@ -38,8 +39,9 @@ class Credentials:
     """The secrets of one cluster; they die with it. Everything is PEM or text; ``repr`` shows nothing.
 
     ``ca_key`` signs further leaves; ``agent_token`` is what the agent reports with; ``dashboard_secret`` is what the
-    scheduler's and workers' own HTTP servers demand in a header; ``ticket_key`` signs dashboard tickets and never
-    leaves control and the proxies.
+    scheduler's and workers' own HTTP servers demand in a header; ``ticket_key`` signs dashboard tickets and links and
+    never leaves control and the proxies. ``clients_ca_key`` signs the leaves of those who use the cluster by a share;
+    it is empty in clusters that were made before there were shares.
     """
 
     ca_cert: str
@@ -53,6 +55,16 @@ class Credentials:
     agent_token: str
     dashboard_secret: str
     ticket_key: str
+    clients_ca_cert: str = ""
+    clients_ca_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ClientPair:
+    """A client's certificate and its key, as PEM; ``repr`` shows nothing."""
+
+    certificate: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +149,19 @@ class Store(Protocol):
     async def credentials(self, name: str) -> Credentials | None:
         """Return the unsealed secrets of a cluster, or None (also after its end: they die with it)."""
 
+    async def add_client_pair(self, cluster: str, serial: str, pair: ClientPair) -> None:
+        """Record certificate and key of somebody who uses a cluster by a share; they die with its credentials."""
+
+    async def client_pair(self, cluster: str, serial: str) -> ClientPair | None:
+        """Return them, or None."""
+
     async def find_by_agent_token(self, token: str) -> str | None:
         """Return the name of the cluster whose agent bears this token, or None."""
 
     async def events(
-        self, *, owner: str | None = None, cluster: str | None = None, after: int = 0, limit: int = 500
+        self, *, owner: str | None = None, clusters: Collection[str] | None = None, after: int = 0, limit: int = 500
     ) -> list[RecordedEvent]:
-        """Return recorded events in order, those with ``id > after``."""
+        """Return recorded events in order, those with ``id > after``: of one owner's clusters, or of these."""
 
     async def last_events(self, cluster: str, limit: int) -> list[RecordedEvent]:
         """Return the newest events of one cluster, at most ``limit``, in order."""
@@ -165,3 +183,16 @@ class Store(Protocol):
 
     async def remove_token(self, token_id: str) -> bool:
         """Delete a token; return whether it was there."""
+
+    async def add_audit(self, entries: Sequence[Entry]) -> None:
+        """Append entries to the audit log, in order; all of them, or none."""
+
+    async def find_audit(
+        self, wanted: Wanted, *, before: int | None = None, after: int | None = None, limit: int = 100
+    ) -> list[RecordedEntry]:
+        """Return entries of the audit log, at most ``limit``: newest first, ``before`` (a number) pages on; or with
+        ``after`` those with larger numbers, oldest first.
+        """
+
+    async def prune_audit(self, before: float, limit: int) -> int:
+        """Delete the oldest entries from before that time, at most ``limit``; return how many."""

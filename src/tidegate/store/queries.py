@@ -59,7 +59,8 @@ def update_cluster(connection: Connection, before: Cluster, after: Cluster) -> N
     if before.workers != after.workers:
         _update_parts(connection, tables.workers, after.name, before.workers, after.workers, rows.worker_values)
     if after.state.ended:
-        connection.execute(delete(tables.credentials).where(tables.credentials.c.cluster == after.name))
+        for secrets in (tables.credentials, tables.client_pairs):
+            connection.execute(delete(secrets).where(secrets.c.cluster == after.name))
 
 
 def load_cluster(connection: Connection, name: str) -> Cluster | None:
@@ -212,9 +213,21 @@ def sealed_credentials(connection: Connection, name: str) -> bytes | None:
     return connection.execute(select(c.sealed).where(c.cluster == name)).scalar()
 
 
+def insert_client_pair(connection: Connection, cluster: str, serial: str, sealed: bytes) -> None:
+    """Write what one client connects with."""
+    connection.execute(insert(tables.client_pairs), {"cluster": cluster, "serial": serial, "sealed": sealed})
+
+
+def sealed_client_pair(connection: Connection, cluster: str, serial: str) -> bytes | None:
+    """Return what one client connects with, sealed, or None."""
+    c = tables.client_pairs.c
+    return connection.execute(select(c.sealed).where(c.cluster == cluster, c.serial == serial)).scalar()
+
+
 def all_sealed(connection: Connection) -> list[bytes]:
     """Return everything that was sealed."""
-    return list(connection.execute(select(tables.credentials.c.sealed)).scalars())
+    columns = (tables.credentials.c.sealed, tables.client_pairs.c.sealed)
+    return [sealed for column in columns for sealed in connection.execute(select(column)).scalars()]
 
 
 def cluster_of_agent(connection: Connection, token_hash: str) -> str | None:
@@ -245,15 +258,15 @@ def insert_events(connection: Connection, cluster: Cluster, happened: Sequence[E
 
 
 def select_events(
-    connection: Connection, owner: str | None, cluster: str | None, after: int, limit: int
+    connection: Connection, owner: str | None, clusters: Collection[str] | None, after: int, limit: int
 ) -> list[RecordedEvent]:
     """Return a page of events in order."""
     c = tables.events.c
     query = select(tables.events).where(c.id > min(after, LARGEST_ID)).order_by(c.id)
     if owner is not None:
         query = query.where(c.owner == owner)
-    if cluster is not None:
-        query = query.where(c.cluster == cluster)
+    if clusters is not None:
+        query = query.where(c.cluster.in_(clusters))
     return [rows.to_event(row) for row in connection.execute(query.limit(max(0, min(limit, LARGEST_ID))))]
 
 

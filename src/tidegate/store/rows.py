@@ -25,6 +25,7 @@ from tidegate.model.cluster import (
 )
 from tidegate.model.event import Event, RecordedEvent
 from tidegate.model.principal import Principal, Scope
+from tidegate.model.share import ClientLeaf, Grantee, GranteeKind, Right, Share, ShareLink
 from tidegate.store.base import Token
 
 Values = dict[str, Any]
@@ -48,6 +49,7 @@ def cluster_values(cluster: Cluster) -> Values:
         "reason": _reason_document(cluster.reason),
         "host": cluster.host,
         "scheduler": _scheduler_document(cluster.scheduler),
+        "sharing": _sharing_document(cluster),
         "revision": cluster.revision,
     }
 
@@ -124,6 +126,7 @@ def to_cluster(row: Row[Any], groups: Iterable[WorkerGroup], workers: Iterable[W
         scheduler=None if row.scheduler is None else SchedulerFacts(**row.scheduler),
         groups=tuple(groups),
         workers=tuple(workers),
+        **_to_sharing(row.sharing),
         revision=row.revision,
     )
 
@@ -180,6 +183,37 @@ def _scheduler_document(facts: SchedulerFacts | None) -> Values | None:
         "dashboard_port": facts.dashboard_port,
         "versions": dict(facts.versions),
     }
+
+
+def _sharing_document(cluster: Cluster) -> Values | None:
+    """Return what was ever shared of a cluster; of most it is nothing."""
+    if not (cluster.shares or cluster.links or cluster.leaves or cluster.share_epoch):
+        return None
+    return {
+        "epoch": cluster.share_epoch,
+        "shares": [[str(s.grantee), s.right.value, s.created_at, s.created_by] for s in cluster.shares],
+        "links": [[k.id, k.expires_at, k.created_at, k.created_by, k.label] for k in cluster.links],
+        "leaves": [[k.serial, k.user, [str(g) for g in k.grantees], k.withdrawn] for k in cluster.leaves],
+    }
+
+
+def _to_sharing(document: Values | None) -> Values:
+    if document is None:
+        return {}
+    return {
+        "share_epoch": document["epoch"],
+        "shares": tuple(Share(_to_grantee(g), Right(right), at, by) for g, right, at, by in document["shares"]),
+        "links": tuple(ShareLink(*parts) for parts in document["links"]),
+        "leaves": tuple(
+            ClientLeaf(serial, user, tuple(map(_to_grantee, grantees)), withdrawn)
+            for serial, user, grantees, withdrawn in document["leaves"]
+        ),
+    }
+
+
+def _to_grantee(text: str) -> Grantee:
+    kind, _, name = text.partition(":")
+    return Grantee(GranteeKind(kind), name)
 
 
 def _reason_document(reason: Reason | None) -> Values | None:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from sqlalchemy import URL, Connection, NullPool, inspect, text
 
 from tidegate.store.base import StoreUnusable
-from tidegate.store.engine import Mode, for_mode, make_engine, show_url
+from tidegate.store.engine import Mode, for_mode, make_engine, our_words, show_url
 from tidegate.store.sealing import sync_folder
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISION = "0003"
+REVISION = "0005"
 """The revision that this version reads and writes: the newest in ``migrations/versions``."""
 
 MIGRATIONS = "tidegate.store:migrations"
@@ -70,6 +70,24 @@ def bring_up_to_date(
                 f"cannot bring the database {show_url(url)} up to date: rows in it refer to rows that are missing. "
                 "Nothing was changed; restore a backup"
             )
+
+
+def check_revision(url: URL, *, busy_timeout: float) -> None:
+    """See that a database is one of this version, and change nothing.
+
+    Raises
+    ------
+    StoreUnusable
+        When it is of another version.
+    """
+    engine = make_engine(url, busy_timeout=busy_timeout, connections=1, poolclass=NullPool)
+    with our_words(), for_mode(engine, Mode.READ).begin() as connection:
+        found = _revision_of(connection, url)
+    if found != REVISION:
+        raise StoreUnusable(
+            f"cannot use the database {show_url(url)}: it is at schema {found}, and this version of Tidegate works "
+            f"with {REVISION}. Start the gateway with this version first"
+        )
 
 
 def _revision_of(connection: Connection, url: URL) -> str | None:

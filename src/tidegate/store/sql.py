@@ -30,11 +30,12 @@ from typing import Concatenate, ParamSpec, TypeVar
 from cryptography.fernet import InvalidToken
 from sqlalchemy import URL, Connection, Engine
 
+from tidegate.model.audit import Entry, RecordedEntry, Wanted
 from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.errors import BackendFailed, Busy
 from tidegate.model.event import Event, RecordedEvent
-from tidegate.store import queries
-from tidegate.store.base import Changes, Credentials, StaleRecord, Store, StoreUnusable, Token
+from tidegate.store import audit, queries
+from tidegate.store.base import Changes, ClientPair, Credentials, StaleRecord, Store, StoreUnusable, Token
 from tidegate.store.engine import Mode, for_mode, make_engine, our_words, parse_url, show_url
 from tidegate.store.folder import prepare_database, prepare_folder
 from tidegate.store.latest import Glance, SharedQuestion
@@ -116,11 +117,17 @@ class SqlStore(Store):
         with our_words():
             bring_up_to_date(self._url, busy_timeout=self._busy_timeout, now=self._clock())
             self._engine = make_engine(self._url, busy_timeout=self._busy_timeout, connections=READERS + 1)
-            with for_mode(self._engine, Mode.READ).begin() as connection:
-                sealed = queries.all_sealed(connection)
         if self._url.get_backend_name() == "sqlite":
             self._glance = Glance(Path(self._url.database or ""))
-        self._sealer = open_sealer(self._folder, sealed)
+        try:
+            self._sealer = open_sealer(self._folder, self._all_sealed())
+        except StoreUnusable:
+            # Between the two the keys may have been rotated. They are not twice in a moment.
+            self._sealer = open_sealer(self._folder, self._all_sealed())
+
+    def _all_sealed(self) -> list[bytes]:
+        with our_words(), for_mode(self._engine, Mode.READ).begin() as connection:
+            return queries.all_sealed(connection)
 
     def _close(self) -> None:
         self._writer.shutdown()
@@ -163,10 +170,11 @@ class SqlStore(Store):
         self, cluster: Cluster, credentials: Credentials, events: Sequence[Event], *, key: str | None = None
     ) -> Cluster:
         """Record a new cluster, or return the one that the same owner made with the same key."""
-        sealed = self._sealer.seal(json.dumps(asdict(credentials)).encode())
         agent_token_hash = _hash(credentials.agent_token)
 
         def write(connection: Connection) -> Cluster:
+            # Within the transaction: a rotation of the keys that comes before it is known, one after it seals anew.
+            sealed = self._sealer.seal(json.dumps(asdict(credentials)).encode())
             if key is not None and (first := queries.cluster_of_key(connection, cluster.owner, key)) is not None:
                 return first
             queries.insert_cluster(connection, cluster, sealed, agent_token_hash)
@@ -249,16 +257,32 @@ class SqlStore(Store):
     async def credentials(self, name: str) -> Credentials | None:
         """Return the unsealed secrets of a cluster, or None."""
         sealed = await self._read(queries.sealed_credentials, name)
-        if sealed is None:
-            return None
+        return None if sealed is None else Credentials(**self._unseal(sealed, name))
+
+    def _unseal(self, sealed: bytes, name: str) -> dict[str, str]:
         try:
-            return Credentials(**json.loads(self._sealer.unseal(sealed)))
+            secrets: dict[str, str] = json.loads(self._sealer.unseal(sealed))
+            return secrets
         except InvalidToken as error:
             raise BackendFailed(
                 f"cannot read the secrets of cluster {name!r}. Tell the gateway's administrator",
-                detail="they were sealed with a key that this gateway did not find in its seal.key when it started",
+                detail="they were sealed with a key that is not in this gateway's seal.key",
                 permanent=True,
             ) from error
+
+    async def add_client_pair(self, cluster: str, serial: str, pair: ClientPair) -> None:
+        """Record certificate and key of somebody who uses a cluster by a share."""
+
+        def write(connection: Connection) -> None:
+            sealed = self._sealer.seal(json.dumps(asdict(pair)).encode())
+            queries.insert_client_pair(connection, cluster, serial, sealed)
+
+        await self._write(Mode.DURABLE, write)
+
+    async def client_pair(self, cluster: str, serial: str) -> ClientPair | None:
+        """Return them, or None."""
+        sealed = await self._read(queries.sealed_client_pair, cluster, serial)
+        return None if sealed is None else ClientPair(**self._unseal(sealed, cluster))
 
     async def find_by_agent_token(self, token: str) -> str | None:
         """Return the name of the cluster whose agent bears this token, or None."""
@@ -267,10 +291,10 @@ class SqlStore(Store):
     # -- events ------------------------------------------------------------------------------------------------------
 
     async def events(
-        self, *, owner: str | None = None, cluster: str | None = None, after: int = 0, limit: int = 500
+        self, *, owner: str | None = None, clusters: Collection[str] | None = None, after: int = 0, limit: int = 500
     ) -> list[RecordedEvent]:
         """Return recorded events in order, those with ``id > after``."""
-        return await self._read(queries.select_events, owner, cluster, after, limit)
+        return await self._read(queries.select_events, owner, clusters, after, limit)
 
     async def last_events(self, cluster: str, limit: int) -> list[RecordedEvent]:
         """Return the newest events of one cluster, in order."""
@@ -297,6 +321,24 @@ class SqlStore(Store):
     async def remove_token(self, token_id: str) -> bool:
         """Delete a token; return whether it was there."""
         return await self._write(Mode.DURABLE, queries.delete_token, token_id)
+
+    # -- the audit log -----------------------------------------------------------------------------------------------
+
+    async def add_audit(self, entries: Sequence[Entry]) -> None:
+        """Append entries to the audit log, in order."""
+        # Not durable: a loss of power may take the last moment of the log, and everybody would wait for the disk.
+        if entries:
+            await self._write(Mode.WRITE, audit.insert_audit, entries)
+
+    async def find_audit(
+        self, wanted: Wanted, *, before: int | None = None, after: int | None = None, limit: int = 100
+    ) -> list[RecordedEntry]:
+        """Return entries of the audit log, newest first, or those after a number, oldest first."""
+        return await self._read(audit.select_audit, wanted, before, after, limit)
+
+    async def prune_audit(self, before: float, limit: int) -> int:
+        """Delete the oldest entries from before that time, at most ``limit``."""
+        return await self._write(Mode.WRITE, audit.prune_audit, before, limit)
 
 
 def _hash(secret: str) -> str:

@@ -5,7 +5,7 @@ How to think about it
 * What is asked for by value (owner, state, times) is a column; what is only carried (the spec, the options, reasons) is
   one JSON column each. A field that is added inside a JSON column needs a migration too, if only an empty one:
   the new revision is what makes an older version refuse the database instead of stumbling over the field.
-* Nothing here is a secret in the clear: ``credentials.sealed`` is encrypted (``sealing.py``), tokens are SHA-256
+* Nothing here is a secret in the clear: ``sealed`` columns are encrypted (``sealing.py``), tokens are SHA-256
   hashes. A plain hash will do, because those tokens are random and long; passwords would need a slow one.
 * ``worker_groups`` and ``workers`` keep the order of the record by their ascending ``id``.
 * A row that belongs to a cluster goes with it (``ON DELETE CASCADE``).
@@ -74,6 +74,7 @@ clusters = Table(
     Column("scheduler", Document),
     Column("revision", BigInteger, nullable=False),
     Column("change", BigInteger, nullable=False, server_default="0"),
+    Column("sharing", Document),
     Index(None, "state"),
     Index(None, "change"),
     Index(None, "created_at", "name"),
@@ -114,6 +115,14 @@ credentials = Table(
     _of_cluster(primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
     Column("agent_token_hash", Text, nullable=False, unique=True),
+)
+
+client_pairs = Table(
+    "client_pairs",
+    metadata,
+    _of_cluster(primary_key=True),
+    Column("serial", Text, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
 )
 
 events = Table(
@@ -162,4 +171,28 @@ tokens = Table(
     Column("expires_at", Double),
     Column("scope", Text, nullable=False, server_default="full"),
     Index(None, "principal"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("deed", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    # A name, not a reference: what was done to a cluster is kept longer than the cluster.
+    Column("cluster", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("times", BigInteger, nullable=False),
+    Index(None, "at"),
+    Index(None, "principal", "id"),
+    Index(None, "actor", "id"),
+    Index(None, "cluster", "id"),
+    sqlite_autoincrement=True,  # as for events: whoever follows the log goes by its numbers
 )

@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 
 from tidegate.store.base import StoreUnusable
-from tidegate.store.sealing import KEY_FILE, Sealer, open_sealer
+from tidegate.store.sealing import KEY_FILE, KeyFile, Sealer, open_sealer, replace_keys
 
 
 def lay_keys(folder: Path, *keys: bytes, mode: int = 0o600) -> Path:
@@ -66,7 +66,7 @@ def test_another_key_is_told_apart(tmp_path: Path):
     """A key that opens some of the secrets but not all is refused, with both numbers."""
     ours, others = Fernet.generate_key(), Fernet.generate_key()
     path = lay_keys(tmp_path, ours)
-    sealed = [Sealer([Fernet(key)]).seal(b"x") for key in (ours, others, others)]
+    sealed = [Fernet(key).encrypt(b"x") for key in (ours, others, others)]
 
     with pytest.raises(StoreUnusable, match=f"cannot read the secrets of 2 of 3 running clusters.*{path}"):
         open_sealer(tmp_path, sealed)
@@ -91,3 +91,29 @@ def test_a_bad_key_file_is_named(tmp_path: Path, keys: list[bytes], mode: int, s
 
     assert caught.match(sentence)
     assert not any(key and key.decode(errors="replace") in caught.value.message for key in keys)
+
+
+def test_another_file_counts_at_once(tmp_path: Path):
+    """While the gateway runs: what seals is the new first key, and what was read a moment ago still opens."""
+    old, new = Fernet.generate_key(), Fernet.generate_key()
+    sealer = Sealer(KeyFile(lay_keys(tmp_path, old)))
+    before = sealer.seal(b"before")
+
+    replace_keys(tmp_path / KEY_FILE, [new])
+
+    assert Fernet(new).decrypt(sealer.seal(b"after")) == b"after"
+    assert sealer.unseal(before) == b"before"
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense\n", None])
+def test_a_slip_in_the_file_stops_nobody_who_runs(tmp_path: Path, content: bytes | None):
+    """Whoever edits it, or moves it away, hears of it at the next start."""
+    path = lay_keys(tmp_path, Fernet.generate_key())
+    sealer = Sealer(KeyFile(path))
+    sealed = sealer.seal(b"secret")
+
+    path.unlink() if content is None else path.write_bytes(content)
+
+    assert sealer.unseal(sealed) == sealer.unseal(sealer.seal(b"secret")) == b"secret"
+    with pytest.raises(StoreUnusable):
+        KeyFile(path).keys()
