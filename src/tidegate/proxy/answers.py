@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from html import escape
@@ -11,22 +13,29 @@ from aiohttp import web
 
 SERVER = "tidegate"
 
+_STYLE = """:root{color-scheme:light dark} h1{font-size:1.5rem}
+body{font:16px/1.5 system-ui,sans-serif;max-width:30rem;margin:4rem auto;padding:0 1rem}"""
+
 _PAGE = """<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>{refresh}
-<style>:root{{color-scheme:light dark}} h1{{font-size:1.5rem}}
-body{{font:16px/1.5 system-ui,sans-serif;max-width:30rem;margin:4rem auto;padding:0 1rem}}</style></head>
+<style>{style}</style></head>
 <body><h1>{title}</h1><p>{text}</p>{link}</body>
 </html>
 """
+
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
 _PAGE_HEADERS = {
     "Server": SERVER,
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'; base-uri 'none'",
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestors 'self'; base-uri 'none'; "
+        "form-action 'none'"
+    ),
 }
 
 
@@ -83,7 +92,7 @@ def page(
     """
     anchor = f'<p><a href="{escape(link[0])}">{escape(link[1])}</a></p>' if link else ""
     refresh = f'<meta http-equiv="refresh" content="{reload_seconds}">' if reload_seconds else ""
-    body = _PAGE.format(title=escape(title), text=escape(text), link=anchor, refresh=refresh)
+    body = _PAGE.format(style=_STYLE, title=escape(title), text=escape(text), link=anchor, refresh=refresh)
     own = {**_PAGE_HEADERS, "Content-Type": "text/html; charset=utf-8"}
     return web.Response(status=status, body=body.encode(), headers={**own, **(headers or {})})
 

@@ -1,8 +1,9 @@
 """The certificate of the public port, as its files are now.
 
 Certificates are renewed every few weeks, and nobody wants to restart a gateway for it, or to remember which signal to
-send to whom. So the files are looked at when a connection comes, at most every ten seconds. A certificate and a key
-that do not belong together (only one of the two files is written yet) are not used: the old ones serve until both fit.
+send to whom. So the files are looked at when a connection comes, at most every ten seconds; and at once when the
+gateway is started again, for whoever does that expects the new ones. A certificate and a key that do not belong
+together (only one of the two files is written yet) are not used: the old ones serve until both fit.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ class Certificate:
 
     def context(self) -> ssl.SSLContext:
         """Return the context for one more connection; those that are open go on with the one they began with."""
-        now = self._clock()
-        if now - self._looked_at >= LOOK_SECONDS:
-            self._looked_at = now
-            self._refresh()
+        if self._clock() - self._looked_at >= LOOK_SECONDS:
+            self.refresh()
         return self._context
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Look at the files now."""
+        self._looked_at = self._clock()
         try:
             version = self._look()
             if version == self._version:

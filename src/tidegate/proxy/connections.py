@@ -6,11 +6,11 @@ All of it is plain bookkeeping, without a socket in it.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from tidegate.proxy.settings import is_loopback
+from tidegate.wire.addresses import network_of
 
 Cut = Callable[[], None]
 """Ends one connection at once; calling it twice does nothing more."""
@@ -141,7 +141,7 @@ class Admission:
 
     def count_in(self, address: str) -> Callable[[], None]:
         """Count one connection in that is here already, whatever the limits; returns the same."""
-        key = _network(address)
+        key = network_of(address)
         self._open[key] += 1
         self.count += 1
         released = False
@@ -159,19 +159,7 @@ class Admission:
         return release
 
     def _has_enough(self, address: str) -> bool:
-        key = _network(address)
+        key = network_of(address)
         if self._per_address is None or self._shared(address) or self._shared(key):
             return False
         return self._open.get(key, 0) >= self._per_address
-
-
-def _network(address: str) -> str:
-    if ":" not in address:
-        return address
-    try:
-        parsed = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((parsed, 64), strict=False))

@@ -41,6 +41,9 @@ class Operated(Protocol):
     def drain(self, *, accept: bool) -> None:
         """End when the last cluster connection is gone."""
 
+    def end_vouched(self, by: str) -> None:
+        """End the dashboards that are open because of a session, or a token, that has ended."""
+
 
 class ControlChannel:
     """Serves every control that connects.
@@ -164,6 +167,8 @@ class ControlChannel:
                 self._routes.put(Route.from_json(message["route"]))
             case "delete":
                 self._routes.delete(message["name"])
+            case "end":
+                self._proxy.end_vouched(str(message["by"]))
             case "status":
                 return self._proxy.status()
             case "drain":

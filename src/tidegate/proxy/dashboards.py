@@ -1,4 +1,4 @@
-"""The clusters' dashboards: pages that run a tenant's code, shown to their owner and to nobody else.
+"""The clusters' dashboards: pages that run a tenant's code, shown to their owner and to whom it is shared with.
 
 A dashboard is shown when a ticket in the browser's cookie says so (``doors.py``), or when control grants it to a
 program's credential (``access.py``). On a dashboard's own host nothing is ever passed on to control. On the gateway's
@@ -16,7 +16,7 @@ from aiohttp import web
 from tidegate.proxy import answers
 from tidegate.proxy.access import Access
 from tidegate.proxy.api import Unavailable, unavailable
-from tidegate.proxy.doors import Door, next_path, refuse_stranger
+from tidegate.proxy.doors import Door, Viewer, next_path, refuse_stranger
 from tidegate.proxy.headers import is_websocket
 from tidegate.proxy.pace import Pace
 from tidegate.proxy.pages import Pages
@@ -28,6 +28,11 @@ _STATIC = ("/static/", "/statics/")
 """Files of Bokeh and distributed: cheap for the scheduler, and a page needs a dozen."""
 
 _SANDBOX = "sandbox"
+
+_OPEN_AGAIN = (
+    "The owner of this dashboard has withdrawn something that they shared. Open the link again that you came by; if it "
+    "leads nowhere, ask for a new one."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -77,19 +82,23 @@ class Dashboards:
         route = await self._routes.find(cluster)
         # Of a route that was withdrawn the key is still known, so that its viewers are told, and nobody else.
         key = route.ticket_key if route else self._routes.withdrawn_key(cluster)
+        epoch = route.share_epoch if route else 0
         if request.raw_path.partition("?")[0] == TICKET_PATH:
-            answer = self._door.exchange(request, cluster, key, scheme) if key is not None else None
+            answer = self._door.exchange(request, cluster, key, epoch, scheme) if key is not None else None
             return answer or self._send_to_login(request, cluster, next_path(request))
-        if key is None or not self._door.is_open(request, cluster, key):
+        viewer = self._door.viewer(request, cluster, key, epoch) if key is not None else None
+        if viewer is None:
+            if key is not None and self._door.came_by_link(request, cluster, key):
+                return answers.for_either(request, 403, "This page was closed", _OPEN_AGAIN)
             return self._send_to_login(request, cluster)
         if (refusal := refuse_stranger(request)) is not None:
             return refusal
         if route is None:
             return self._gone(request, cluster)
-        return await self._show(request, route, request.raw_path, base="", policy=self._policy)
+        return await self._show(request, route, request.raw_path, viewer, base="", policy=self._policy)
 
     async def serve_path(
-        self, request: web.BaseRequest, cluster: str, path: str, base: str
+        self, request: web.BaseRequest, cluster: str, path: str, base: str, client: str
     ) -> web.StreamResponse | None:
         """Answer a request to the gateway's host below ``/clusters/<name>``; None when it is control's to answer.
 
@@ -99,21 +108,39 @@ class Dashboards:
             The page of the dashboard, with the query.
         base : str
             What was before it.
+        client : str
+            The address of who asks.
         """
         authorization = request.headers.get("Authorization")
         # Browsers repeat a password that was once typed with every request to the host. They also say that they are
         # browsers: those are control's to send to the dashboard's own host.
         if authorization is not None and authorization.isascii() and "Sec-Fetch-Mode" not in request.headers:
             try:
-                refusal = await self._access.refusal(cluster, authorization)
+                return await self._serve_program(request, cluster, path, base, authorization, client)
             except Unavailable as gone:
                 return unavailable(request, gone)
-            if refusal is not None:
-                return refusal
-            return await self._show_if_any(request, cluster, path, base, _SANDBOX)
         if self._path_mode:
             return await self._serve_ticket_holder(request, cluster, path, base)
         return None
+
+    async def _serve_program(
+        self, request: web.BaseRequest, cluster: str, path: str, base: str, authorization: str, client: str
+    ) -> web.StreamResponse:
+        admitted = await self._access.ask(cluster, authorization, client)
+        if isinstance(admitted, web.Response):
+            return admitted
+        route = await self._routes.find(cluster)
+        if route is None:
+            return self._gone(request, cluster)
+        if admitted.epoch is not None and admitted.epoch < route.share_epoch:
+            # Something was withdrawn while control's answer was on its way.
+            self._access.forget(cluster)
+            return answers.error(403, "cannot show this dashboard: what is shared has just changed. Try again")
+        if self._door.has_ended(admitted.by):
+            self._access.forget(cluster)
+            return answers.error(401, "Authentication required")
+        viewer = Viewer(shared=admitted.epoch is not None, by=admitted.by)
+        return await self._show(request, route, path, viewer, base=base, policy=_SANDBOX)
 
     async def _serve_ticket_holder(
         self, request: web.BaseRequest, cluster: str, path: str, base: str
@@ -121,20 +148,15 @@ class Dashboards:
         route = await self._routes.find(cluster)
         if route is None:
             return None
-        if not self._door.is_open_below(request, cluster, route.ticket_key):
+        viewer = self._door.viewer_below(request, cluster, route.ticket_key)
+        if viewer is None:
             return None
-        return refuse_stranger(request) or await self._show(request, route, path, base=base, policy=self._policy)
-
-    async def _show_if_any(
-        self, request: web.BaseRequest, cluster: str, path: str, base: str, policy: str
-    ) -> web.StreamResponse:
-        route = await self._routes.find(cluster)
-        if route is None:
-            return self._gone(request, cluster)
-        return await self._show(request, route, path, base=base, policy=policy)
+        if (refusal := refuse_stranger(request)) is not None:
+            return refusal
+        return await self._show(request, route, path, viewer, base=base, policy=self._policy)
 
     async def _show(
-        self, request: web.BaseRequest, route: Route, path: str, *, base: str, policy: str
+        self, request: web.BaseRequest, route: Route, path: str, viewer: Viewer, *, base: str, policy: str
     ) -> web.StreamResponse:
         websocket = is_websocket(request.headers)
         if not websocket and not path.startswith(_STATIC) and (seconds := self._pace.take(route.name)):
@@ -142,9 +164,9 @@ class Dashboards:
             wait = {"Retry-After": str(math.ceil(seconds))}
             return answers.for_either(request, 429, "Too many pages", message, headers=wait)
         if websocket:
-            return await self._pages.bridge(request, route, path)
+            return await self._pages.bridge(request, route, path, viewer)
         extra = {"Content-Security-Policy": policy}
-        return await self._pages.fetch(request, route, path, base=base, extra=extra)
+        return await self._pages.fetch(request, route, path, viewer, base=base, extra=extra)
 
     def _send_to_login(self, request: web.BaseRequest, cluster: str, path: str | None = None) -> web.Response:
         if answers.is_navigation(request):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 from aiohttp import web
@@ -19,10 +20,45 @@ from tidegate.proxy.headers import cookies_of, is_websocket
 from tidegate.proxy.hosts import same_origin
 from tidegate.proxy.tickets import UsedTickets
 from tidegate.wire.names import TICKET_COOKIE
-from tidegate.wire.tickets import COOKIE_SECONDS, Ticket, bears_session, sign, verify
+from tidegate.wire.tickets import (
+    LINK_COOKIE_SECONDS,
+    LINK_USER,
+    Ticket,
+    bears_session,
+    cookie_name,
+    cookie_names,
+    cookie_seconds,
+    sign,
+    verify,
+)
 
 _LOCAL_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 """A path on the same host: ``//host`` and ``/\\host`` would lead elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Somebody who is let in.
+
+    Parameters
+    ----------
+    shared : bool
+        Whether they see the dashboard because it is shared with them, or as an administrator: what they have open ends
+        when anything of it is withdrawn.
+    seconds : float or None
+        After how long what they have open ends; None for never.
+    by : tuple of str
+        What vouched for them, as in the ticket: what they have open ends with it.
+    """
+
+    shared: bool = False
+    seconds: float | None = None
+    by: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, ticket: Ticket, now: float) -> Viewer:
+        """Return who shows this ticket."""
+        return cls(shared=ticket.epoch is not None, seconds=ticket.ends_at - now, by=ticket.by)
 
 
 class Door:
@@ -38,42 +74,76 @@ class Door:
     def __init__(self, used: UsedTickets, clock: Callable[[], float] = time.time) -> None:
         self._used = used
         self._clock = clock
+        self._ended: dict[str, float] = {}
 
-    def is_open(self, request: web.BaseRequest, cluster: str, key: str) -> bool:
-        """Whether the request bears a valid ticket for this cluster, to its own host."""
-        return any(self._tickets(request, cluster, key, TICKET_COOKIE))
+    def end(self, by: str) -> None:
+        """Take no ticket any more that this session or token vouched for; the console gives no other."""
+        now = self._clock()
+        self._ended = {known: until for known, until in self._ended.items() if until > now}
+        self._ended[by] = now + LINK_COOKIE_SECONDS
 
-    def is_open_below(self, request: web.BaseRequest, cluster: str, key: str) -> bool:
-        """Whether the request bears a valid ticket for this cluster, below the gateway's own host.
+    def has_ended(self, by: tuple[str, ...]) -> bool:
+        """Whether something has ended that vouched for somebody."""
+        return not self._ended.keys().isdisjoint(by)
+
+    def viewer(self, request: web.BaseRequest, cluster: str, key: str, epoch: int) -> Viewer | None:
+        """Return who shows a valid ticket for this cluster, to its own host; None when nobody does.
+
+        Parameters
+        ----------
+        epoch : int
+            The cluster's share epoch.
+        """
+        now = self._clock()
+        found = [t for t in self._tickets(request, cluster, key, TICKET_COOKIE) if not t.is_over(epoch)]
+        # An owner who has opened a link to their own dashboard is still its owner.
+        ticket = next((t for t in found if t.epoch is None), found[0] if found else None)
+        return None if ticket is None else Viewer.of(ticket, now)
+
+    def viewer_below(self, request: web.BaseRequest, cluster: str, key: str) -> Viewer | None:
+        """Return who shows a valid ticket for this cluster, below the gateway's own host; None when nobody does.
 
         There its page can do what the browser's session can, or its remembered password: both must be those of the
-        person whom the ticket was given to, and passwords get none.
+        owner, whom alone the ticket is given to, and passwords get none.
         """
         if "Authorization" in request.headers:
-            return False
-        tickets = self._tickets(request, cluster, key, f"{TICKET_COOKIE}-{cluster}")
-        return any(bears_session(ticket.session, partial(cookies_of, request.headers)) for ticket in tickets)
+            return None
+        for ticket in self._tickets(request, cluster, key, f"{TICKET_COOKIE}-{cluster}"):
+            if ticket.epoch is None and bears_session(ticket.session, partial(cookies_of, request.headers)):
+                return Viewer.of(ticket, self._clock())
+        return None
+
+    def came_by_link(self, request: web.BaseRequest, cluster: str, key: str) -> bool:
+        """Whether the request bears a ticket that a link gave, perhaps of an earlier share epoch."""
+        return any(t.user.startswith(LINK_USER) for t in self._tickets(request, cluster, key, TICKET_COOKIE))
 
     def _tickets(self, request: web.BaseRequest, cluster: str, key: str, cookie: str) -> Iterator[Ticket]:
         """Yield the lasting tickets in a cookie: another host of the same domain may have planted a second one."""
         now = self._clock()
-        for text in cookies_of(request.headers, cookie):
+        for text in [text for name in cookie_names(cookie) for text in cookies_of(request.headers, name)]:
             ticket = verify(text, cluster, key, now)
-            if ticket is not None and not ticket.once:
+            if ticket is not None and not ticket.once and not self.has_ended(ticket.by):
                 yield ticket
 
-    def exchange(self, request: web.BaseRequest, cluster: str, key: str, scheme: str) -> web.Response | None:
+    def exchange(
+        self, request: web.BaseRequest, cluster: str, key: str, epoch: int, scheme: str
+    ) -> web.Response | None:
         """Exchange the one-time ticket in the query for a cookie; None when it is not worth one."""
         now = self._clock()
         ticket = verify(request.query.get("ticket", ""), cluster, key, now)
         following = next_path(request)
-        if ticket is None or not ticket.once or not self._used.claim(ticket.once, ticket.expires_at):
+        good = ticket is not None and ticket.once and not ticket.is_over(epoch)
+        good = ticket is not None and good and not self.has_ended(ticket.by)
+        if ticket is None or not good or not self._used.claim(ticket.once, ticket.expires_at):
             # Someone goes back in the browser's history: the link is used, the cookie is there.
-            return answers.redirect(following) if self.is_open(request, cluster, key) else None
-        lasting = sign(Ticket(cluster, ticket.user, now + COOKIE_SECONDS), key)
+            return answers.redirect(following) if self.viewer(request, cluster, key, epoch) else None
+        seconds = cookie_seconds(ticket.user)
+        if ticket.until is not None:
+            seconds = min(seconds, ticket.until - now)
+        lasting = sign(replace(ticket, expires_at=now + seconds, once=""), key)
         secure = "; Secure" if scheme == "https" else ""
-        attributes = f"Max-Age={COOKIE_SECONDS:.0f}; Path=/; HttpOnly; SameSite=Lax{secure}"
-        return answers.redirect(following, cookie=f"{TICKET_COOKIE}={lasting}; {attributes}")
+        attributes = f"Max-Age={seconds:.0f}; Path=/; HttpOnly; SameSite=Lax{secure}"
+        return answers.redirect(following, cookie=f"{cookie_name(TICKET_COOKIE, scheme)}={lasting}; {attributes}")
 
 
 def next_path(request: web.BaseRequest) -> str:

@@ -29,8 +29,12 @@ from tidegate.proxy.dashboards import Dashboards
 from tidegate.proxy.forwarded import TrustedProxies
 from tidegate.proxy.headers import BadHeader, is_websocket, to_api
 from tidegate.proxy.hosts import CLUSTER_NAME, DashboardHost, ForeignHost, HostRule, InvalidHost
+from tidegate.wire.names import path_to_log
 
 _DASHBOARD_PATH = re.compile(rf"/clusters/({CLUSTER_NAME.pattern})(/.*)", re.DOTALL)
+
+_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+"""What the gateway knows of; each path takes some of them."""
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +109,7 @@ class Front:
             # The client has left while we were answering. There is nobody to tell.
             raise
         except Exception:
-            logger.exception("cannot serve %s %s", request.method, request.path)
+            logger.exception("cannot serve %s %s", request.method, path_to_log(request.path))
             return answers.error(500, "the gateway's proxy failed to serve this request; its log has the details")
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -119,17 +123,18 @@ class Front:
             case ForeignHost():
                 return answers.error(421, _misdirected(host))
             case DashboardHost(cluster):
-                return await self._dashboards.serve_host(request, cluster, self.scheme(request))
+                return await self._dashboards.serve_host(request, cluster, self._dashboards_scheme(request))
         if target.segments[:1] == ("internal",):
             return answers.error(404, "not found")
+        client = self._trusted.client(request.remote or "", request.headers.getall("X-Forwarded-For", ()))
         if found := _DASHBOARD_PATH.fullmatch(target.path):
             base = f"{target.prefix}/clusters/{found[1]}"
-            answer = await self._dashboards.serve_path(request, found[1], found[2], base)
+            answer = await self._dashboards.serve_path(request, found[1], found[2], base, client)
             if answer is not None:
                 return answer
         headers = to_api(
             request.headers,
-            client=self._trusted.client(request.remote or "", request.headers.getall("X-Forwarded-For", ())),
+            client=client,
             scheme=self.scheme(request),
             host=host,
             prefix=target.prefix,
@@ -142,6 +147,10 @@ class Front:
         if self._public.netloc and request.headers.get("Host", "").lower() == self._public.netloc.lower():
             return self._public.scheme
         return request.scheme
+
+    def _dashboards_scheme(self, request: web.BaseRequest) -> str:
+        """Return the same for a dashboard's own host, which is reached by the same way as the public address."""
+        return "https" if "https" in (request.scheme, self._public.scheme) else "http"
 
     def _target(self, path: str) -> Target:
         prefix = (
@@ -162,11 +171,16 @@ def _refuse_form(request: web.BaseRequest, target: Target) -> web.Response | Non
         refusal.force_close()
         return refusal
     if request.method in ("CONNECT", "TRACE"):
-        refusal = answers.error(405, f"cannot {request.method}: the gateway is no forward proxy")
+        message = f"cannot {request.method}: the gateway is no forward proxy"
+        # A 405 names what is allowed (RFC 9110, 15.5.6).
+        refusal = answers.error(405, message, headers={"Allow": _METHODS})
         refusal.force_close()
         return refusal
     if not path.startswith("/") or not path.isascii() or "#" in path or "\\" in path:
         return answers.error(400, "cannot serve this request: its target is no path")
+    if any(coding.strip().lower() != "chunked" for coding in request.headers.getall("Transfer-Encoding", ())):
+        # Compressed besides, say: only the chunks are taken apart here, and nobody would know of the rest.
+        return answers.error(400, "cannot serve this request: the gateway knows no transfer coding but chunked")
     if request.method != "GET" and is_websocket(request.headers):
         return answers.error(400, "cannot open this WebSocket: only GET opens one")
     # Whoever resolves dot segments after us would see another path than the one that we have judged.

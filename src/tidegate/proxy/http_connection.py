@@ -148,6 +148,11 @@ class HttpServer(web.Server):
         connection = cast(HttpConnection, request.protocol)
         connection.begin_request(request.content)
         try:
-            return await self._handle(request)
+            answer = await self._handle(request)
         finally:
             connection.end_request()
+        if "Transfer-Encoding" in request.headers:
+            # What follows the last chunk (trailers), aiohttp's parser (3.14.5) takes for headers of the next request.
+            # On a connection that another proxy shares among its clients that is somebody else's: there is no next one.
+            answer.force_close()
+        return answer

@@ -22,6 +22,7 @@ from aiohttp import web
 from tidegate.proxy import answers, relay, websockets
 from tidegate.proxy.connections import ClusterConnections
 from tidegate.proxy.dial import OwnAddresses
+from tidegate.proxy.doors import Viewer
 from tidegate.proxy.headers import from_dashboard, to_dashboard
 from tidegate.proxy.limits import Limits
 from tidegate.wire.proxy import Route
@@ -44,6 +45,8 @@ class Pages:
     def __init__(self, own: OwnAddresses, viewers: ClusterConnections, limits: Limits) -> None:
         self._own = own
         self._viewers = viewers
+        self._guests = ClusterConnections()
+        self._vouched = ClusterConnections()
         self._limits = limits
         self._sockets: Counter[str] = Counter()
         self._trust: dict[str, tuple[str, ssl.SSLContext]] = {}
@@ -69,13 +72,46 @@ class Pages:
         self._viewers.cut(cluster)
         self._trust.pop(cluster, None)
 
+    def end_shared(self, cluster: str) -> None:
+        """End what others than the owner have open to a cluster."""
+        self._guests.cut(cluster)
+
+    def end_vouched(self, by: str) -> None:
+        """End what is open because this session or token vouched for its viewer."""
+        self._vouched.cut(by)
+
+    def _watch(self, cluster: str, viewer: Viewer) -> Callable[[], None]:
+        """Let the request that is being served be ended when it must not go on; returns what ends the watch."""
+        end = _end_of_this_request()
+        ends = [self._viewers.add(cluster, end)]
+        if viewer.shared:
+            ends.append(self._guests.add(cluster, end))
+        ends += [self._vouched.add(by, end) for by in viewer.by]
+        if viewer.seconds is not None:
+            ends.append(asyncio.get_running_loop().call_later(viewer.seconds, end).cancel)
+
+        def forget() -> None:
+            for step in ends:
+                step()
+
+        return forget
+
     async def fetch(
-        self, request: web.BaseRequest, route: Route, path: str, *, base: str, extra: Mapping[str, str]
+        self,
+        request: web.BaseRequest,
+        route: Route,
+        path: str,
+        viewer: Viewer,
+        *,
+        base: str,
+        extra: Mapping[str, str],
     ) -> web.StreamResponse:
         """Pass a request on to the dashboard and its answer back.
 
         Parameters
         ----------
+        viewer : Viewer
+            For whom.
         path : str
             With the query, as the dashboard is to see it.
         base : str
@@ -88,7 +124,7 @@ class Pages:
             return refusal
         host = request.headers.get("Host", "")
         headers = to_dashboard(request.headers, host=host, secret=route.dashboard_secret)
-        forget = self._viewers.add(route.name, _end_of_this_request())
+        forget = self._watch(route.name, viewer)
         try:
             # aiohttp's own timeout ends with the first interim answer (1xx), of which a hostile server has many.
             async with asyncio.timeout(self._limits.upstream_seconds):
@@ -106,7 +142,7 @@ class Pages:
         finally:
             forget()
 
-    async def bridge(self, request: web.BaseRequest, route: Route, path: str) -> web.StreamResponse:
+    async def bridge(self, request: web.BaseRequest, route: Route, path: str, viewer: Viewer) -> web.StreamResponse:
         """Pass a WebSocket on, unless the cluster has enough of them."""
         limit = self._limits.websockets_per_cluster
         if self._sockets[route.name] >= limit:
@@ -114,16 +150,16 @@ class Pages:
             return answers.error(429, f"{message}; close pages that are not needed")
         self._sockets[route.name] += 1
         try:
-            return await self._bridge(request, route, path)
+            return await self._bridge(request, route, path, viewer)
         finally:
             self._sockets[route.name] -= 1
             if not self._sockets[route.name]:
                 del self._sockets[route.name]
 
-    async def _bridge(self, request: web.BaseRequest, route: Route, path: str) -> web.StreamResponse:
+    async def _bridge(self, request: web.BaseRequest, route: Route, path: str, viewer: Viewer) -> web.StreamResponse:
         host = request.headers.get("Host", "")
         headers = to_dashboard(request.headers, host=host, secret=route.dashboard_secret, websocket=True)
-        forget = self._viewers.add(route.name, _end_of_this_request())
+        forget = self._watch(route.name, viewer)
         try:
             async with asyncio.timeout(self._limits.upstream_seconds):
                 url, tls = self._url(route, path), self._tls(route)

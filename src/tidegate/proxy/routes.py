@@ -25,6 +25,8 @@ class RouteTable:
         Called with a name when its route is gone: cut its connections.
     secret_changed : callable
         Called with a name when its dashboard secret or its ticket key is another: open pages are to end.
+    shares_withdrawn : callable
+        Called with a name when its share epoch has risen: what others than the owner have open is to end.
     replaced : callable
         Called when a whole table has come: a connection that was taken over may be of a cluster that is not in it.
     wait_seconds : float
@@ -36,6 +38,7 @@ class RouteTable:
         *,
         withdrawn: Callable[[str], None] = lambda name: None,
         secret_changed: Callable[[str], None] = lambda name: None,
+        shares_withdrawn: Callable[[str], None] = lambda name: None,
         replaced: Callable[[], None] = lambda: None,
         wait_seconds: float = 10.0,
     ) -> None:
@@ -44,6 +47,7 @@ class RouteTable:
         self._loaded = asyncio.Event()
         self._on_withdrawn = withdrawn
         self._on_secret_changed = secret_changed
+        self._on_shares_withdrawn = shares_withdrawn
         self._on_replaced = replaced
         self._wait_seconds = wait_seconds
 
@@ -92,6 +96,8 @@ class RouteTable:
         self._withdrawn.pop(route.name, None)
         if before is not None and _secrets(before) != _secrets(route):
             self._on_secret_changed(route.name)
+        if before is not None and before.share_epoch < route.share_epoch:
+            self._on_shares_withdrawn(route.name)
 
     def delete(self, name: str) -> None:
         """Withdraw a route; its connections are cut."""

@@ -67,6 +67,7 @@ class Proxy:
         limits = settings.limits
         self.settings = settings
         self._sockets = sockets
+        self._certificate = _certificate(settings)
         self._addresses = [listeners.address_of(sock) for sock in sockets]
         own = OwnAddresses(self._addresses)
         self.connections = ClusterConnections(self._connections_changed)
@@ -79,11 +80,13 @@ class Proxy:
         self.routes = RouteTable(
             withdrawn=self._withdrawn,
             secret_changed=self._secret_changed,
+            shares_withdrawn=self._shares_withdrawn,
             replaced=self._replaced,
             wait_seconds=limits.table_seconds,
         )
-        self.channel = ControlChannel(settings.run_dir, self.routes, self, self.lifetime.controls_changed)
+        self.channel = ControlChannel(settings.run_dir, self.routes, self, self._controls_changed)
         self.api = Api(settings.api_path, limits)
+        self.door = Door(UsedTickets(settings.run_dir))
         self.access = Access(self.api, limits.access_seconds)
         self.pages = Pages(own, ClusterConnections(), limits)
         waiting = Waiting(limits.waiting)
@@ -109,7 +112,7 @@ class Proxy:
             admission,
             waiting,
             limits,
-            _certificate(settings),
+            self._certificate,
             settled=self.lifetime.check,
         )
 
@@ -185,7 +188,7 @@ class Proxy:
         )
         dashboards = Dashboards(
             self.routes,
-            Door(UsedTickets(settings.run_dir)),
+            self.door,
             self.access,
             self.pages,
             Pace(limits.page_burst, limits.pages_per_second),
@@ -216,6 +219,21 @@ class Proxy:
 
     def _secret_changed(self, cluster: str) -> None:
         self.pages.forget(cluster)
+
+    def _shares_withdrawn(self, cluster: str) -> None:
+        self.access.forget(cluster)
+        self.pages.end_shared(cluster)
+
+    def end_vouched(self, by: str) -> None:
+        """End the dashboards that are open because of a session, or a token, that has ended."""
+        self.door.end(by)
+        self.pages.end_vouched(by)
+
+    def _controls_changed(self, count: int) -> None:
+        # Somebody may have started the gateway anew, and expects the files of now.
+        if count and self._certificate is not None:
+            self._certificate.refresh()
+        self.lifetime.controls_changed(count)
 
     def _connections_changed(self) -> None:
         self.channel.counts_changed()

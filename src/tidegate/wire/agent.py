@@ -61,14 +61,17 @@ class WantedBody(BaseModel):
     version: str
     exit: bool
     groups: dict[str, GroupBody]
+    withdrawn: list[str] = []
+    revocations: str = ""
 
     @classmethod
-    def from_model(cls, wanted: Wanted) -> WantedBody:
-        """Return the JSON form of ``wanted``."""
+    def from_model(cls, wanted: Wanted, revocations: str = "") -> WantedBody:
+        """Return the JSON form of ``wanted``, with the lists (PEM) by which what is withdrawn is refused."""
         groups = {
             name: GroupBody(wanted=count, minimum=low, maximum=high)
             for name, (count, low, high) in wanted.groups.items()
         }
-        content = json.dumps([wanted.exit, sorted(wanted.groups.items())])
+        content = json.dumps([wanted.exit, sorted(wanted.groups.items()), wanted.withdrawn])
         version = hashlib.sha256(content.encode()).hexdigest()[:16]
-        return cls(version=version, exit=wanted.exit, groups=groups)
+        withdrawn = list(wanted.withdrawn)
+        return cls(version=version, exit=wanted.exit, groups=groups, withdrawn=withdrawn, revocations=revocations)

@@ -14,3 +14,21 @@ TICKET_PATH = "/_tidegate/open"
 
 TICKET_COOKIE = "tidegate-ticket"
 """Cookie that holds a dashboard ticket; host-only."""
+
+LINK_PATH = "/shared/{link}"
+"""Path of a link to a dashboard, on the gateway's own host."""
+
+
+def path_to_log(path: str) -> str:
+    """Return a path as a log may have it: who reads of a link in one could open it.
+
+    >>> path_to_log("/services/dask/shared/secret"), path_to_log("/clusters/shared")
+    ('/services/dask/shared/...', '/clusters/shared')
+    """
+    start = LINK_PATH.partition("{")[0]
+    before, found, _ = path.partition(start)
+    return f"{before}{start}..." if found else path
+
+
+ON_BEHALF_HEADER = "Tidegate-On-Behalf-Of"
+"""The header in which an administrator names the user on whose behalf a request is made, percent-encoded."""

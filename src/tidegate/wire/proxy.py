@@ -9,6 +9,7 @@ One JSON object a line. Control asks, with an ``id``; the proxy answers with the
 ``replace``     ``routes``: the whole table; what is not in it is withdrawn
 ``put``         ``route``: one route, new or changed
 ``delete``      ``name``: withdraw one route, and cut its connections
+``end``         ``by``: a session, or a token, has ended; so is what tickets opened that it vouched for
 ``status``      answers ``pid``, ``version``, ``address``, ``connections`` (per cluster name), ``mark`` (a word from the
                 settings that it was started with), ``accepting``, ``draining``, ``held`` (whether the holder has
                 all that passes through it) and ``routes`` (how many)
@@ -49,6 +50,8 @@ class Route:
         PEM of the cluster's authority: the only one that the proxy accepts the dashboard's certificate from.
     ticket_key : str
         What tickets are signed with. The cluster's own processes do not know it.
+    share_epoch : int
+        Counts what was withdrawn: tickets of an earlier epoch are refused, and pages that they opened are ended.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Route:
     dashboard_secret: str = field(repr=False)
     ca: str = field(repr=False)
     ticket_key: str = field(repr=False)
+    share_epoch: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -22,8 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from tidegate.model.cluster import Cluster, ClusterState, Reason, WorkerGroup, WorkerState
 from tidegate.model.event import RecordedEvent
 from tidegate.model.options import Option
+from tidegate.model.permissions import Action, Rights
 from tidegate.model.principal import Principal
 from tidegate.wire.names import SNI_PREFIX
+from tidegate.wire.request import Request
+from tidegate.wire.v2_shares import LinkBody, ShareBody
 
 Count = Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 0})]
 """A number of workers, judged by ``model.policy``."""
@@ -32,12 +35,6 @@ OptionalCount = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "integer", "mi
 
 Word = Annotated[str, Field(max_length=50)]
 Text = Annotated[str, Field(max_length=4096)]
-
-
-class Request(BaseModel):
-    """What a body must keep to: an unknown key is a mistake, and is named."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 # -- what is asked -----------------------------------------------------------------------------------------------------
@@ -77,7 +74,9 @@ class NewBounds(Request):
 
 
 class ClusterPatch(Request):
-    """A new size: either ``workers`` (by hand) or ``adaptive`` (by the load; null turns that off)."""
+    """A new size: either ``workers`` (by hand) or ``adaptive`` (by the load; null turns that off); or, from an
+    administrator, ``max_workers``, the most that the cluster may have.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -86,6 +85,7 @@ class ClusterPatch(Request):
 
     workers: Count = None
     adaptive: NewBounds | None = None
+    max_workers: Count = None
     group: Text = Field("default", description="The worker group that is meant.")
 
 
@@ -96,7 +96,9 @@ class ErrorDetail(BaseModel):
     """What went wrong."""
 
     code: str = Field(examples=["not-found"])
-    message: str = Field(examples=["cannot find this cluster: there is none of this name, or it is not yours"])
+    message: str = Field(
+        examples=["cannot find this cluster: there is none of this name, or it is neither yours nor shared with you"]
+    )
     field: str | None = None
     incident: str | None = None
 
@@ -174,6 +176,7 @@ class ClusterBody(BaseModel):
 
     name: str = Field(examples=["3f9c0a51be27d846"])
     owner: str
+    mine: bool = Field(description="Whether it is the caller's.")
     state: ClusterState
     target: str = Field(description="What it is wanted to become: running or stopped.")
     created_at: float
@@ -189,17 +192,26 @@ class ClusterBody(BaseModel):
     scheduler: SchedulerBody
     dashboard_link: str | None = Field(description="Path below the gateway's address, while there is a dashboard.")
     notes: list[str] = Field(description="What its owner should know now, in sentences.")
+    rights: list[Action] = Field(description="What the caller may do with it.")
+    shares: list[ShareBody] = Field(description="Who else may do what, for who may share it; empty for others.")
+    links: list[LinkBody] = Field(description="Links to its dashboard, perhaps expired, for who may share it.")
     note: str | None = Field(None, description="In the answer to PATCH: how the size differs from what was asked.")
 
     @classmethod
-    def from_model(cls, cluster: Cluster, *, brief: bool = False, note: str | None = None) -> ClusterBody:
-        """Return the JSON form of ``cluster``; ``brief``, as in lists, leaves the logs out."""
+    def from_model(
+        cls, cluster: Cluster, rights: Rights, *, mine: bool, brief: bool = False, note: str | None = None
+    ) -> ClusterBody:
+        """Return the JSON form of ``cluster`` for somebody with these rights, who owns it if ``mine``; ``brief``, as in
+        lists, leaves the logs out.
+        """
+        open_book = Action.SHARE in rights
         groups = [GroupBody.from_model(cluster, group, brief=brief) for group in cluster.groups]
         facts = cluster.scheduler if cluster.reported else None
         open_dashboard = cluster.state is ClusterState.RUNNING and facts and facts.dashboard_port
         return cls(
             name=cluster.name,
             owner=cluster.owner,
+            mine=mine,
             state=cluster.state,
             target=cluster.target.value,
             created_at=cluster.created_at,
@@ -219,6 +231,9 @@ class ClusterBody(BaseModel):
             scheduler=SchedulerBody(sni=SNI_PREFIX + cluster.name),
             dashboard_link=f"/clusters/{cluster.name}/status" if open_dashboard else None,
             notes=notes_of(cluster),
+            rights=[action for action in Action if action in rights],
+            shares=[ShareBody.from_model(share) for share in cluster.shares] if open_book else [],
+            links=[LinkBody.from_model(link) for link in cluster.links] if open_book else [],
             note=note,
         )
 
@@ -246,7 +261,7 @@ class Credentials(BaseModel):
     """What a client connects to its scheduler with. ``certificate`` also holds the authority to trust."""
 
     certificate: str
-    key: str
+    key: str = Field(repr=False)
     sni: str
 
 

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidegate.model.principal import Scope, Token
-from tidegate.wire.v2 import Request
+from tidegate.wire.request import Request
 
 # -- what is asked -----------------------------------------------------------------------------------------------------
 
@@ -27,7 +27,7 @@ class NewToken(Request):
 class DeviceQuestion(Request):
     """Whether the person has typed the code; the token that is then made is as ``token`` says."""
 
-    handle: str = Field(max_length=8192, description="As the answer that began the login gave it.")
+    handle: str = Field(max_length=8192, repr=False, description="As the answer that began the login gave it.")
     token: NewToken = NewToken(label="", days=None)
 
 
@@ -61,7 +61,7 @@ class TokenBody(BaseModel):
 class MintedToken(TokenBody):
     """A personal token that was made this moment, with its secret, which nobody can read again."""
 
-    secret: str
+    secret: str = Field(repr=False)
 
 
 class TokenList(BaseModel):
@@ -78,7 +78,7 @@ class DeviceLogin(BaseModel):
     whole_page: str | None = Field(description="The page with the code in it already, where there is one.")
     seconds: float = Field(description="How long the code can be typed.")
     interval: float
-    handle: str = Field(description="A secret: whoever has it gets the token.")
+    handle: str = Field(repr=False, description="A secret: whoever has it gets the token.")
 
 
 class DeviceWaiting(BaseModel):

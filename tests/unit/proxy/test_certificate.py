@@ -91,3 +91,19 @@ def test_half_a_renewal_changes_nothing_until_it_is_whole(tmp_path: Path, caplog
     clock.now += LOOK_SECONDS
 
     assert trusts(new, certificate.context())
+
+
+async def test_a_gateway_that_is_started_again_makes_its_proxies_look_at_once(make_rig, tmp_path: Path):
+    """Each of several looks at its own time otherwise, and the old one would be served now and then."""
+    old, new = Authority(), Authority()
+    cert, key = old.leaf(tmp_path, "localhost")
+    rig = await make_rig(tls_cert=cert, tls_key=key)
+    new.leaf(tmp_path, "localhost")
+
+    control = await rig.control()
+    await control.ask("status")
+
+    where, trust = rig.url("/", "localhost", "https"), new.client_context()
+    async with rig.browser() as browser, browser.get(where, ssl=trust) as reply:
+        assert reply.status
+    control.close()

@@ -175,7 +175,7 @@ async def test_a_control_that_does_not_read_holds_nobody_up(rig: Rig):
         deaf._writer.write(json.dumps({"id": 1, "op": "status", "padding": "x" * 1000}).encode() + b"\n")
     control = await rig.control()
 
-    assert (await asyncio.wait_for(control.ask("status"), 5))["ok"] is True
+    assert (await asyncio.wait_for(control.ask("status"), 20))["ok"] is True
     control.close()
     deaf.close()
 
@@ -188,7 +188,7 @@ async def test_drained_without_connections_it_ends_at_once(rig: Rig):
     control = await rig.control()
     await control.ask("drain")
 
-    await asyncio.wait_for(rig.ended(), 5)
+    await asyncio.wait_for(rig.ended(), 20)
     assert not rig.channel_path.exists()
     with pytest.raises(ConnectionRefusedError):
         await rig.connect_raw()
@@ -209,7 +209,7 @@ async def test_drained_it_serves_until_the_last_cluster_connection_ends(rig: Rig
 
     second.close()
 
-    await asyncio.wait_for(rig.ended(), 5)
+    await asyncio.wait_for(rig.ended(), 20)
 
 
 async def test_drained_it_serves_who_was_let_in_before(rig: Rig):
@@ -224,9 +224,9 @@ async def test_drained_it_serves_who_was_let_in_before(rig: Rig):
 
     writer.write(hello[20:])
 
-    assert await asyncio.wait_for(reader.readexactly(len(hello)), 5) == hello
+    assert await asyncio.wait_for(reader.readexactly(len(hello)), 20) == hello
     writer.close()
-    await asyncio.wait_for(rig.ended(), 5)
+    await asyncio.wait_for(rig.ended(), 20)
 
 
 async def test_drained_it_does_not_wait_for_strangers_for_long(make_rig):
@@ -237,7 +237,7 @@ async def test_drained_it_does_not_wait_for_strangers_for_long(make_rig):
 
     rig.proxy.drain(accept=True)
 
-    await asyncio.wait_for(rig.ended(), 5)
+    await asyncio.wait_for(rig.ended(), 20)
     writer.close()
 
 
@@ -253,7 +253,7 @@ async def test_drained_for_a_successor_it_accepts_no_more(rig: Rig):
     writer.write(b"alive")
     assert await reader.readexactly(5) == b"alive"
     writer.close()
-    await asyncio.wait_for(rig.ended(), 5)
+    await asyncio.wait_for(rig.ended(), 20)
     waiting.close()
 
 
@@ -261,7 +261,7 @@ async def test_an_orphan_ends_when_nobody_needs_it(make_rig):
     """Without control for long, and without cluster connections: the end."""
     rig = await make_rig(limits=short_limits(orphan_seconds=0.2))
 
-    await asyncio.wait_for(rig.ended(), 5)
+    await asyncio.wait_for(rig.ended(), 20)
 
 
 async def test_an_orphan_with_connections_goes_on(make_rig):
@@ -276,7 +276,7 @@ async def test_an_orphan_with_connections_goes_on(make_rig):
 
     writer.close()
 
-    await asyncio.wait_for(rig.ended(), 5)
+    await asyncio.wait_for(rig.ended(), 20)
 
 
 async def test_an_orphan_that_knows_a_cluster_keeps_the_port(make_rig):
@@ -296,7 +296,7 @@ async def test_an_orphan_that_knows_a_cluster_keeps_the_port(make_rig):
     await control.ask("delete", name="abc")
     control.close()
 
-    await asyncio.wait_for(rig.ended(), 5)
+    await asyncio.wait_for(rig.ended(), 20)
 
 
 async def test_a_control_that_comes_back_keeps_it(make_rig):
@@ -314,7 +314,7 @@ async def test_a_control_that_comes_back_keeps_it(make_rig):
     await control.ask("delete", name="abc")
     control.close()
 
-    await asyncio.wait_for(rig.ended(), 5)
+    await asyncio.wait_for(rig.ended(), 20)
 
 
 async def test_terminated_it_cuts_what_is_left_after_a_while(make_rig):
@@ -327,5 +327,5 @@ async def test_terminated_it_cuts_what_is_left_after_a_while(make_rig):
             rig.proxy.terminate()
 
         assert await until_end(reader) == b""
-        await asyncio.wait_for(rig.ended(), 5)
+        await asyncio.wait_for(rig.ended(), 20)
         writer.close()

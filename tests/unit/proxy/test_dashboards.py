@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -136,6 +137,21 @@ async def test_strangers_cannot_tell_an_unknown_cluster_from_a_known_one(shown: 
         assert known.status == unknown.status
         assert await known.text() == await unknown.text()
         assert list(known.headers) == list(unknown.headers)
+
+
+async def test_over_https_no_other_host_can_replace_the_cookie(make_rig):
+    """Browsers hold its name to that, also where TLS ends at another proxy; and then it opens the page."""
+    rig = await make_rig(public_url="https://gateway.example.org")
+    await rig.dashboard(NAME, show)
+    rig.loaded()
+
+    reply = await get(rig, link())
+
+    name, _, rest = reply.headers["Set-Cookie"].partition("=")
+    value, _, attributes = rest.partition(";")
+    assert name == f"__Host-{TICKET_COOKIE}"
+    assert {"Path=/", "HttpOnly", "SameSite=Lax", "Secure"} <= set(attributes.strip().split("; "))
+    assert (await get(rig, "/status", Cookie=f"{name}={value}")).status == 200
 
 
 async def test_strangers_cannot_tell_by_a_link_either(shown: Rig):
@@ -325,12 +341,12 @@ async def test_a_websocket_passes_both_ways(socketed: Rig):
         )
         assert socket.protocol == "bokeh"
         await socket.send_str("hello")
-        assert await socket.receive_str(timeout=5) == "hello!"
+        assert await socket.receive_str(timeout=20) == "hello!"
         await socket.send_bytes(b"\x00\xff" * 100_000)
-        assert await socket.receive_bytes(timeout=5) == b"\xff\x00" * 100_000
+        assert await socket.receive_bytes(timeout=20) == b"\xff\x00" * 100_000
         await socket.ping()
         await socket.send_str("close")
-        message = await socket.receive(timeout=5)
+        message = await socket.receive(timeout=20)
         assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, 4321, "as you wish")
 
 
@@ -339,7 +355,7 @@ async def test_a_message_of_a_browser_has_a_size(socketed: Rig):
     async with socketed.browser() as browser:
         socket = await browser.ws_connect(socketed.url("/ws", HOST), headers=own_page(socketed))
         await socket.send_bytes(b"x" * (2**20 + 1))
-        message = await socket.receive(timeout=5)
+        message = await socket.receive(timeout=20)
 
     assert message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
     assert message.data == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
@@ -405,10 +421,53 @@ async def test_open_pages_end_with_their_cluster(socketed: Rig):
         ):
             socket = await browser.ws_connect(socketed.url("/ws", HOST), headers=own_page(socketed))
             await socket.send_str("hello")
-            assert await socket.receive_str(timeout=5) == "hello!"
+            assert await socket.receive_str(timeout=20) == "hello!"
             end()
-            message = await socket.receive(timeout=5)
+            message = await socket.receive(timeout=20)
             assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+
+
+async def open_socket(browser: aiohttp.ClientSession, rig: Rig, ticket: Ticket) -> aiohttp.ClientWebSocketResponse:
+    """Open a WebSocket with a ticket, and see that it works."""
+    bears = {"Cookie": f"{TICKET_COOKIE}={sign(ticket, TICKET_KEY)}", "Origin": f"http://{HOST}:{rig.port}"}
+    socket = await browser.ws_connect(rig.url("/ws", HOST), headers=bears)
+    await socket.send_str("hello")
+    assert await socket.receive_str(timeout=20) == "hello!"
+    return socket
+
+
+async def test_a_page_ends_with_what_vouched_for_its_viewer(socketed: Rig):
+    """A session or a token that has ended: what is open is cut, and the ticket opens nothing more; others go on."""
+    soon = time.time() + 60
+    ended = Ticket(NAME, "alice", soon, by=("session 1", "token 1"))
+    other = Ticket(NAME, "alice", soon, by=("session 2", "token 1"))
+    async with socketed.browser() as browser:
+        mine, another = await open_socket(browser, socketed, ended), await open_socket(browser, socketed, other)
+
+        socketed.proxy.end_vouched("session 1")
+
+        assert (await mine.receive(timeout=20)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+        await another.send_str("still here")
+        assert await another.receive_str(timeout=20) == "still here!"
+        header = {"Cookie": f"{TICKET_COOKIE}={sign(ended, TICKET_KEY)}"}
+        assert (await get(socketed, "/status", **header)).status == 401
+        once = sign(replace(ended, once="word"), TICKET_KEY)
+        assert (await get(socketed, f"{TICKET_PATH}?ticket={once}&next=%2Fstatus")).status == 401
+
+        socketed.proxy.end_vouched("token 1")
+        assert (await another.receive(timeout=20)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+
+
+async def test_a_page_ends_when_its_session_would(socketed: Rig):
+    """Not when its cookie does, which is renewed by the next page."""
+    now = time.time()
+    async with socketed.browser() as browser:
+        ends = await open_socket(browser, socketed, Ticket(NAME, "alice", now + 60, until=now + 1.5))
+        stays = await open_socket(browser, socketed, Ticket(NAME, "alice", now + 1.5, until=now + 60))
+
+        assert (await ends.receive(timeout=20)).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+        await stays.send_str("still here")
+        assert await stays.receive_str(timeout=20) == "still here!"
 
 
 async def test_a_client_that_leaves_closes_the_upstreams_socket(rig: Rig):
@@ -427,7 +486,7 @@ async def test_a_client_that_leaves_closes_the_upstreams_socket(rig: Rig):
     async with rig.browser() as browser:
         socket = await browser.ws_connect(rig.url("/ws", HOST), headers=own_page(rig))
         socket._response.close()
-    await asyncio.wait_for(ended.wait(), 5)
+    await asyncio.wait_for(ended.wait(), 20)
     await eventually(lambda: not rig.proxy.pages._viewers)
 
 
@@ -461,7 +520,7 @@ async def test_a_program_shows_its_credential(shown: Rig):
 
     assert seen["path"] == "/status?x=1"
     assert "authorization" not in seen["headers"]
-    assert calls == [({"cluster": NAME}, "Bearer token")]
+    assert calls == [({"cluster": NAME, "client": "127.0.0.1"}, "Bearer token")]
 
 
 async def test_a_ticket_of_kerberos_is_never_remembered(shown: Rig):
@@ -534,7 +593,7 @@ async def test_a_programs_websocket(rig: Rig):
     async with rig.browser() as browser:
         socket = await browser.ws_connect(rig.url(f"/clusters/{NAME}/ws"), headers={"Authorization": "Bearer token"})
         await socket.send_str("hello")
-        assert await socket.receive_str(timeout=5) == "hello!"
+        assert await socket.receive_str(timeout=20) == "hello!"
         await socket.close()
 
 

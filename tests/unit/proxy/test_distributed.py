@@ -77,9 +77,9 @@ async def test_an_unknown_cluster_fails_at_once(cluster):
     began = time.monotonic()
 
     with pytest.raises(OSError):
-        await Client(f"tls://127.0.0.1:{rig.port}", security=security, asynchronous=True, timeout=20)
+        await Client(f"tls://127.0.0.1:{rig.port}", security=security, asynchronous=True, timeout=60)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(

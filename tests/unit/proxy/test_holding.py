@@ -83,7 +83,7 @@ async def test_a_proxy_that_retires_hands_its_connections_over(plane: DataPlane,
     over = asyncio.Event()
     streams = [Stream(*ends, seed=1, over=over) for ends in ((client, server), (server, client))]
     running = [asyncio.create_task(stream.run()) for stream in streams]
-    await eventually(lambda: all(stream.bytes_received > 100_000 for stream in streams), 20)
+    await eventually(lambda: all(stream.bytes_received > 100_000 for stream in streams), 30)
     if how == "drain":
         await plane.control(old).ask("drain", accept=False)
     else:

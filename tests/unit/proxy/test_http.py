@@ -186,16 +186,16 @@ async def test_events_flow_at_once_and_end_with_the_client(rig: Rig):
     await rig.api(events)
     async with rig.browser() as browser:
         # The head comes though there is no event yet.
-        reply = await asyncio.wait_for(browser.get(rig.url("/api/v2/events")), 5)
+        reply = await asyncio.wait_for(browser.get(rig.url("/api/v2/events")), 20)
         assert reply.headers["Content-Type"] == "text/event-stream"
         for number in range(3):
             event = f"data: {number}\n\n".encode()
             go_on.put_nowait(event)
-            assert await asyncio.wait_for(reply.content.readexactly(len(event)), 5) == event
+            assert await asyncio.wait_for(reply.content.readexactly(len(event)), 20) == event
         reply.close()
         go_on.put_nowait(b"data: nobody hears this\n\n")
         go_on.put_nowait(b"data: nor this\n\n")
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 20)
 
 
 async def test_a_client_that_leaves_a_long_poll_frees_the_api(rig: Rig):
@@ -213,11 +213,11 @@ async def test_a_client_that_leaves_a_long_poll_frees_the_api(rig: Rig):
     await rig.api(wait)
     _, writer = await rig.connect_raw()
     writer.write(b"GET /api/v1/clusters/x?wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    await asyncio.wait_for(began.wait(), 5)
+    await asyncio.wait_for(began.wait(), 20)
 
     writer.close()
 
-    await asyncio.wait_for(gone.wait(), 5)
+    await asyncio.wait_for(gone.wait(), 20)
 
 
 async def test_an_answer_that_breaks_off_is_not_passed_for_a_whole_one(rig: Rig):
@@ -273,7 +273,7 @@ async def test_a_websocket_to_the_api(rig: Rig):
         socket = await browser.ws_connect(rig.url("/api/agent"), protocols=("other", "chosen"))
         assert socket.protocol == "chosen"
         await socket.send_str("hello")
-        assert await socket.receive_str(timeout=5) == "hello!"
+        assert await socket.receive_str(timeout=20) == "hello!"
         await socket.close()
 
 
@@ -322,9 +322,9 @@ async def test_an_expectation_is_answered_here(mirrored: Rig):
     """A client that asks before it sends (curl with a large body) is told to go on."""
     reader, writer = await mirrored.connect_raw()
     writer.write(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
-    assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 100")
+    assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)).startswith(b"HTTP/1.1 100")
     writer.write(b"body")
-    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
     assert b'"body": "body"' in await reader.read(10_000)
     writer.close()
 
@@ -337,7 +337,7 @@ async def test_a_body_that_stops_coming_ends_the_request(make_rig):
     reader, writer = await rig.connect_raw()
     writer.write(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf")
 
-    assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 408")
+    assert (await asyncio.wait_for(reader.readline(), 20)).startswith(b"HTTP/1.1 408")
     writer.close()
 
 
@@ -413,7 +413,7 @@ async def test_a_request_waits_out_a_restart_of_the_api(rig: Rig, method: str):
         (rig.run_dir / "api.sock").unlink(missing_ok=True)
         await rig.api(mirror)
 
-        reply = await asyncio.wait_for(asked, 5)
+        reply = await asyncio.wait_for(asked, 20)
         assert reply.status == 200
         assert (await reply.json())["body"] == "{}"
 
@@ -462,7 +462,7 @@ async def test_a_head_that_dribbles_in_is_cut_off(make_rig):
     await rig.api(mirror)
     reader, writer = await rig.connect_raw()
     writer.write(b"GET /api HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
 
     async def dribble() -> None:
         writer.write(b"GET /api HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
@@ -471,7 +471,7 @@ async def test_a_head_that_dribbles_in_is_cut_off(make_rig):
             await processor_seconds(0.02)
 
     dribbling = asyncio.create_task(dribble())
-    rest = await asyncio.wait_for(until_end(reader), 3)
+    rest = await asyncio.wait_for(until_end(reader), 20)
     dribbling.cancel()
     assert b"HTTP/1.1" not in rest
     writer.close()
@@ -483,12 +483,12 @@ async def test_an_idle_connection_is_closed_after_a_while(make_rig):
     await rig.api(mirror)
     reader, writer = await rig.connect_raw()
     writer.write(b"GET /api HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    await asyncio.wait_for(reader.readuntil(b"}"), 5)
+    await asyncio.wait_for(reader.readuntil(b"}"), 20)
     await processor_seconds(0.25)
     writer.write(b"GET /api HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    assert await asyncio.wait_for(reader.readuntil(b"}"), 5)
+    assert await asyncio.wait_for(reader.readuntil(b"}"), 20)
 
-    assert await asyncio.wait_for(until_end(reader), 5) is not None
+    assert await asyncio.wait_for(until_end(reader), 20) is not None
     await eventually(lambda: rig.proxy.acceptor._admission.count == 0)
     writer.close()
 

@@ -51,7 +51,7 @@ async def test_a_hello_may_come_in_pieces(pair, seed: int):
         data = data[size:]
         await asyncio.sleep(0)
 
-    assert await asyncio.wait_for(looking, 5) == Name("daskgateway-abc")
+    assert await asyncio.wait_for(looking, 20) == Name("daskgateway-abc")
 
 
 async def test_http_is_told_apart(pair):
@@ -72,7 +72,7 @@ async def test_a_stream_that_ends_early_ends_the_look(pair, sent: bytes):
     await asyncio.sleep(0)
     client.shutdown(socket.SHUT_WR)
 
-    assert await asyncio.wait_for(looking, 5) is None
+    assert await asyncio.wait_for(looking, 20) is None
 
 
 async def test_a_broken_hello_is_told(pair):
@@ -80,7 +80,7 @@ async def test_a_broken_hello_is_told(pair):
     client, accepted = pair
     client.sendall(b"\x16\x03\x01\x00\x00")
 
-    assert isinstance(await asyncio.wait_for(peek_hello(accepted), 5), Malformed)
+    assert isinstance(await asyncio.wait_for(peek_hello(accepted), 20), Malformed)
 
 
 async def test_a_partial_hello_costs_no_processor_time(pair):
@@ -114,5 +114,5 @@ async def test_a_dribbling_client_costs_one_look_per_record(pair):
         await loop.sock_sendall(client, bytes([byte]))
         await asyncio.sleep(0)
 
-    assert await asyncio.wait_for(looking, 5) == Name("daskgateway-abc")
+    assert await asyncio.wait_for(looking, 20) == Name("daskgateway-abc")
     assert wakes <= 3

@@ -107,7 +107,7 @@ async def test_it_survives_its_parent_and_its_output(start: Start, scheduler: An
         _, stranger = await asyncio.open_connection("127.0.0.1", started.port)
         stranger.close()
         writer.write(b"%02d" % number)
-        assert await asyncio.wait_for(reader.readexactly(2), 5) == b"%02d" % number
+        assert await asyncio.wait_for(reader.readexactly(2), 20) == b"%02d" % number
     assert os.getsid(started.process.pid) == started.process.pid
     assert started.process.poll() is None
     writer.close()

@@ -98,7 +98,7 @@ async def test_both_ways_at_once(line):
 
     assert hashlib.sha256(got_up).digest() == hashlib.sha256(up).digest()
     assert hashlib.sha256(got_down).digest() == hashlib.sha256(down).digest()
-    await asyncio.wait_for(line.ended.wait(), 5)
+    await asyncio.wait_for(line.ended.wait(), 20)
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
@@ -109,19 +109,19 @@ async def test_half_a_close_is_half_a_close(line, first: str):
     await loop.sock_sendall(one, b"the last words")
     one.shutdown(socket.SHUT_WR)
 
-    assert await asyncio.wait_for(receive_all(other), 5) == b"the last words"
+    assert await asyncio.wait_for(receive_all(other), 20) == b"the last words"
     assert not line.ended.is_set()
     await loop.sock_sendall(other, b"still here")
-    assert await asyncio.wait_for(loop.sock_recv(one, 100), 5) == b"still here"
+    assert await asyncio.wait_for(loop.sock_recv(one, 100), 20) == b"still here"
     other.shutdown(socket.SHUT_WR)
-    assert await asyncio.wait_for(receive_all(one), 5) == b""
-    await asyncio.wait_for(line.ended.wait(), 5)
+    assert await asyncio.wait_for(receive_all(one), 20) == b""
+    await asyncio.wait_for(line.ended.wait(), 20)
 
 
 async def test_a_half_closed_connection_costs_no_processor_time(line):
     """An end that was passed on is not looked at again and again."""
     line.client.shutdown(socket.SHUT_WR)
-    assert await asyncio.wait_for(receive_all(line.server), 5) == b""
+    assert await asyncio.wait_for(receive_all(line.server), 20) == b""
 
     assert await processor_seconds() < 0.1
     assert not line.ended.is_set()
@@ -158,7 +158,7 @@ async def test_a_receiver_that_does_not_read_stops_the_sender(pipes):
 
     total = 0
     line.client.shutdown(socket.SHUT_WR)
-    while piece := await asyncio.wait_for(loop.sock_recv(line.server, 2**20), 5):
+    while piece := await asyncio.wait_for(loop.sock_recv(line.server, 2**20), 20):
         total += len(piece)
     assert total == sent
     line.close()
@@ -173,9 +173,9 @@ async def test_a_side_that_breaks_ends_the_connection(line, end: str):
     broken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     broken.close()
 
-    await asyncio.wait_for(line.ended.wait(), 5)
+    await asyncio.wait_for(line.ended.wait(), 20)
     with contextlib.suppress(ConnectionResetError):  # an orderly end is as good
-        await asyncio.wait_for(receive_all(left), 5)
+        await asyncio.wait_for(receive_all(left), 20)
 
 
 async def test_a_cut_ends_both_sides_and_returns_the_pipe(pipes):
@@ -191,7 +191,7 @@ async def test_a_cut_ends_both_sides_and_returns_the_pipe(pipes):
     assert line.ended.is_set()
     assert pipes.lent == 0
     with pytest.raises(ConnectionError):
-        await asyncio.wait_for(sending, 5)
+        await asyncio.wait_for(sending, 20)
     line.close()
 
 
@@ -228,7 +228,7 @@ async def test_what_has_not_begun_is_nobodys_to_give_away(pipes):
     with pytest.raises(BlockingIOError):
         server.recv(4)
     splice.start()
-    assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(server, 4), 5) == b"word"
+    assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(server, 4), 20) == b"word"
     assert splice.give_away(lambda _: True)
     client.close()
     server.close()
@@ -268,7 +268,7 @@ async def test_a_slow_reader_does_not_stop_others(pipes):
 
     await loop.sock_sendall(free.client, b"ping")
 
-    assert await asyncio.wait_for(loop.sock_recv(free.server, 10), 5) == b"ping"
+    assert await asyncio.wait_for(loop.sock_recv(free.server, 10), 20) == b"ping"
     sending.cancel()
     blocked.close()
     free.close()
