@@ -29,12 +29,13 @@ endif
 APT := DEBIAN_FRONTEND=noninteractive $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-identity check format docs lock bench chaos clean
+.PHONY: help env run test test-identity fuzz check format docs lock bench chaos clean
 
 help:
 	@echo "make run     start the gateway here (ARGS=\"--address 127.0.0.1:9000\" passes options on)"
 	@echo "make test    run the tests (TESTS=\"tests/unit -k name\" runs some of them)"
 	@echo "make test-identity   run those that need a real JupyterHub and a real Kerberos realm"
+	@echo "make fuzz    throw 20,000 odd requests at a gateway, as everybody (ARGS=\"--seed 7\" repeats a run)"
 	@echo "make check   what has to hold before a commit: style, types, layers, generated pages"
 	@echo "make format  bring the code into the common form"
 	@echo "make docs    write the generated pages anew"
@@ -71,11 +72,12 @@ check: env
 	$(BIN)/python -m benchmarks.page --check
 
 # The console and the dashboards are tested in Debian's Chromium, which needs a font to draw with; what drives it needs
-# libatomic. Clocks are set by libfaketime, for the gateway's processes alone.
+# libatomic. Clocks are set by libfaketime, for the gateway's processes alone. Much of the time is waiting, so there is
+# one process more than the least machine has cores; each gets a part of the list, and who is done takes from another's.
 test: env
 	@{ command -v chromium && /sbin/ldconfig -p | grep -F libatomic.so.1 && ls /usr/lib/*/faketime; } >/dev/null 2>&1 \
 	  || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core libatomic1 libfaketime; }
-	$(BIN)/python -m pytest -n 2 $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
 
 # A JupyterHub, in an environment of its own, and its proxy; what is in the two files is all that there is in it.
 $(HUB)/.installed: tests/identity/hub.lock tests/identity/package-lock.json | $(INSTALLED)
@@ -102,6 +104,12 @@ test-identity: env $(HUB)/.installed $(IDENTITY)/.installed
 	  >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends \
 	  chromium fonts-dejavu-core libatomic1 krb5-kdc krb5-admin-server krb5-user; }
 	$(IDENTITY)/bin/python -m pytest tests/identity $(TESTS)
+
+# Requests made from the API's own description, and long runs of the tests that make up their examples. Some minutes.
+fuzz: env
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile=long --timeout 900 tests/security/test_framing.py \
+	  tests/security/test_answers.py tests/security/test_bodies.py tests/unit/proxy/test_hello.py
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 format: env
 	$(BIN)/ruff check --fix src tests docs benchmarks

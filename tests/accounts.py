@@ -34,6 +34,23 @@ PACKAGES = (Path(sysconfig.get_path("purelib")), Path(tidegate.__file__).parents
 """Where the tests' packages are, and Tidegate itself."""
 
 
+_MINT = """
+import asyncio, sys, time
+from pathlib import Path
+from tidegate.authn.tokens import mint_token
+from tidegate.model.principal import Principal
+from tidegate.store.sql import SqlStore
+
+async def mint():
+    store = SqlStore(Path(sys.argv[1]))
+    await store.start()
+    print((await mint_token(store, Principal(sys.argv[2]), "test", now=time.time()))[1])
+    await store.close()
+
+asyncio.run(mint())
+"""
+
+
 @dataclass(frozen=True)
 class Tenants:
     """Two people of this machine, the gateway's account, and what they share.
@@ -113,6 +130,14 @@ def _make_python(folder: Path) -> str:
     site = folder / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
     (site / "tests.pth").write_text("".join(f"{path}\n" for path in PACKAGES))
     return str(folder / "bin" / "python")
+
+
+def mint(people: Tenants, data: Path, user: str) -> str:
+    """Make a token for somebody, as the gateway's account, to which the database belongs."""
+    command = [people.python, "-c", _MINT, str(data), user]
+    uid, gid = people.gateway.pw_uid, people.gateway.pw_gid
+    made = subprocess.run(command, user=uid, group=gid, extra_groups=[], cwd="/", stdout=subprocess.PIPE, check=True)
+    return made.stdout.decode().strip()
 
 
 def processes_of(person: pwd.struct_passwd) -> set[int]:

@@ -24,16 +24,19 @@ from tidegate.api.services import Services
 from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
 from tidegate.authn.flows import Flows
-from tidegate.authn.personal import Lifetimes, PersonalTokens
+from tidegate.authn.personal import Lifetimes, PersonalTokens, ends_nothing
 from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import Sessions
 from tidegate.authn.tokens import TokenAuthenticator, mint_token
 from tidegate.backends.base import Log
 from tidegate.console.routes import Console
 from tidegate.control.agents import Agents
+from tidegate.control.audit import Audit
 from tidegate.control.bus import Bus
 from tidegate.control.clusters import Clusters, Limits
 from tidegate.control.records import Records
+from tidegate.control.routing import Routing
+from tidegate.control.shares import Shares, SharingRules
 from tidegate.model import event as events
 from tidegate.model.cluster import (
     Cluster,
@@ -185,18 +188,24 @@ async def gateway_in_process(
         bus = Bus()
         records = Records(store, bus)
         backends: Any = {"quiet": Backend()}
+        audit = Audit(store, clock, settings.pop("audit_file", None))
         clusters = Clusters(records, backends, "quiet", bus, clock, OPTIONS, Limits())
+        routes = Routing(store, folder)
         by_token, roster = TokenAuthenticator(store, clock), settings.pop("roster", Roster())
+        revoked = settings.get("end_vouched", ends_nothing)
+        key = secrets.token_bytes(32)
         services = Services(
             clusters=clusters,
             agents=Agents(records, bus, clock),
+            shares=Shares(clusters, records, routes, clock, settings.pop("sharing", SharingRules())),
             store=store,
+            audit=audit,
             logins={"tokens": by_token, **(logins or {})},
-            tokens=PersonalTokens(store, by_token, roster, Lifetimes(30 * DAY, 60 * DAY), clock),
+            tokens=PersonalTokens(store, by_token, roster, Lifetimes(30 * DAY, 60 * DAY), clock, revoked),
             roster=roster,
-            sessions=Sessions(secrets.token_bytes(32), clock),
+            sessions=Sessions(lambda: key, clock),
             codes=LoginCodes(clock),
-            flows=Flows(secrets.token_bytes(32), clock),
+            flows=Flows(lambda: key, clock),
             clock=clock,
             **settings,
         )
@@ -204,6 +213,7 @@ async def gateway_in_process(
         for user in ("alice", "mallory"):
             _, gateway.tokens[user] = await mint_token(store, Principal(user), "test", now=clock.now)
         yield gateway
+        await audit.close()
     finally:
         await store.close()
 

@@ -53,7 +53,8 @@ __all__ = [
 
 _MODULES = {
     "auth": ("BasicAuth", "GatewayAuth", "JupyterHubAuth", "KerberosAuth", "TokenAuth"),
-    "cluster": ("GatewayCluster",),
+    # Both from where both are: whoever has a gateway will have a cluster, and not wait then for what makes one.
+    "cluster": ("Gateway", "GatewayCluster"),
     "errors": (
         "GatewayAuthError",
         "GatewayClusterError",
@@ -63,7 +64,6 @@ _MODULES = {
         "GatewayValueError",
         "GatewayWarning",
     ),
-    "gateway": ("Gateway",),
     "options": ("Options",),
     "report": ("ClusterReport", "ClusterStatus"),
 }

@@ -75,7 +75,7 @@ class World:
     def stop(self) -> None:
         """Stop the gateway as a person does, and see that no process is left: neither marked nor anywhere below us."""
         self.gateway.stop()
-        eventually_sync(lambda: not self.processes(), 15, f"nothing is left: {self.describe()}")
+        eventually_sync(lambda: not self.processes(), 30, f"nothing is left: {self.describe()}")
 
     def kill_everything(self) -> None:
         """End whatever is left when a round has failed."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ def absorb(wanted: Wanted, report: ReportBody) -> Wanted:
     for name, (_, minimum, maximum) in wanted.groups.items():
         if minimum is not None and maximum is not None and name in report.demand:
             groups[name] = (max(minimum, min(report.demand[name], maximum)), minimum, maximum)
-    return Wanted(wanted.exit, groups)
+    return replace(wanted, groups=groups)
 
 
 class GatewayDouble:
@@ -48,6 +49,7 @@ class GatewayDouble:
         self.away: str | None = None
         self.is_slow = False  # says nothing new to who waits for it
         self._wanted = Wanted(exit=False, groups={"default": (0, None, None)})
+        self._revocations = ""
         self._changed = asyncio.Condition()
         self._runner: web.AppRunner | None = None
         self.url = ""
@@ -69,7 +71,14 @@ class GatewayDouble:
     async def want(self, groups: Mapping[str, Bounds] | None = None, *, exit: bool = False) -> None:
         """Wish for this from now on."""
         async with self._changed:
-            self._wanted = Wanted(exit=exit, groups=groups or {})
+            self._wanted = Wanted(exit=exit, groups=groups or {}, withdrawn=self._wanted.withdrawn)
+            self._changed.notify_all()
+
+    async def withdraw(self, serials: Iterable[str], revocations: str) -> None:
+        """Have these clients' certificates refused from now on."""
+        async with self._changed:
+            self._wanted = replace(self._wanted, withdrawn=tuple(serials))
+            self._revocations = revocations
             self._changed.notify_all()
 
     async def go_away(self, how: str) -> None:
@@ -82,7 +91,7 @@ class GatewayDouble:
         """Answer again."""
         self.away = None
 
-    async def until(self, predicate: Callable[[ReportBody], object], timeout: float = 20.0) -> ReportBody:
+    async def until(self, predicate: Callable[[ReportBody], object], timeout: float = 60.0) -> ReportBody:
         """Return the latest report as soon as it satisfies ``predicate``."""
 
         def is_satisfied() -> bool:
@@ -116,7 +125,7 @@ class GatewayDouble:
 
     def _answer(self, attempt: int) -> WantedBody:
         is_old = attempt != self.attempt
-        return WantedBody.from_model(Wanted(exit=True) if is_old else self._wanted)
+        return WantedBody.from_model(Wanted(exit=True) if is_old else self._wanted, self._revocations)
 
     async def _report(self, request: web.Request) -> web.Response:
         try:

@@ -29,7 +29,7 @@ class Talker:
         self._process = process
         self._log = log
 
-    async def hear(self, expected: str, timeout: float = 30.0) -> None:
+    async def hear(self, expected: str, timeout: float = 60.0) -> None:
         """Wait for the line ``expected``."""
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), timeout)
@@ -50,6 +50,7 @@ class Lab:
         self.gateway = GatewayDouble()
         self.token = TOKEN
         self.address = ""
+        self.more: dict[str, str | None] = {}  # in the agent's file
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -64,7 +65,7 @@ class Lab:
         path = self.folder / "agent.json"
         path.touch(0o600)
         given = {"cluster": "0123456789abcdef", "attempt": attempt, "url": self.gateway.url, "token": self.token}
-        path.write_text(json.dumps(given | {"dashboard_secret": SECRET, "ca": None}))
+        path.write_text(json.dumps(given | {"dashboard_secret": SECRET, "ca": None} | self.more))
 
     async def start(self, name: str, *arguments: str, **environment: str) -> Process:
         """Start a Python program; its standard error goes to ``<name>.log``."""
@@ -85,7 +86,7 @@ class Lab:
         """Start a scheduler with the agent in it, by Dask's own command line."""
         self.write_agent_file(attempt)
         module = ("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0")
-        options = ("--dashboard-address", "127.0.0.1:0", "--preload", str(AGENT))
+        options = ("--dashboard-address", "127.0.0.1:0", "--no-dashboard", "--preload", str(AGENT))
         return await self.start("scheduler", *module, *options, **environment)
 
     async def scheduler(self, **environment: str) -> None:
@@ -95,10 +96,10 @@ class Lab:
 
     async def reported(self) -> None:
         """Wait for the scheduler's first report, and note its address."""
-        report = await self.gateway.until(lambda report: report.port, timeout=30)
+        report = await self.gateway.until(lambda report: report.port)
         self.address = f"tcp://127.0.0.1:{report.port}"
 
-    async def start_with_timing(self, **timing: float) -> None:
+    async def start_with_timing(self, **timing: object) -> None:
         """Start a scheduler whose agent has other numbers than in use, for the sake of the test's time."""
         self.write_agent_file()
         await self.start("scheduler", str(SCRIPTS / "scheduler.py"), str(AGENT), json.dumps(timing))
@@ -107,7 +108,7 @@ class Lab:
         """Start workers of these names, all in one process, and wait until they are reported."""
         await self.start(f"workers-{names[0]}", str(SCRIPTS / "workers.py"), self.address, str(threads), *names)
         known = {name for name in names if re.fullmatch(r"default-\d+", name)}
-        await self.gateway.until(lambda report: known <= set(report.workers), timeout=30)
+        await self.gateway.until(lambda report: known <= set(report.workers))
 
     async def client(self, script: str) -> Talker:
         """Start a program that has a ``client``, ``say(word)`` and ``wait()`` for our word."""
@@ -119,14 +120,14 @@ class Lab:
         """Return where the process of that name writes."""
         return self.folder / f"{name}.log"
 
-    async def wait_for_log(self, name: str, pattern: str, timeout: float = 20.0) -> str:
+    async def wait_for_log(self, name: str, pattern: str, timeout: float = 60.0) -> str:
         """Return the first group of ``pattern``, as soon as the log has it."""
         await eventually(lambda: re.search(pattern, self.log(name).read_text()), timeout, f"{pattern} in {name}.log")
         found = re.search(pattern, self.log(name).read_text())
         assert found is not None
         return found[1] if found.groups() else found[0]
 
-    async def exit_status(self, name: str, timeout: float = 30.0) -> int:
+    async def exit_status(self, name: str, timeout: float = 60.0) -> int:
         """Wait for the end of a process."""
         return await asyncio.wait_for(self._processes[name].wait(), timeout)
 

@@ -99,7 +99,7 @@ async def test_websockets_are_closed_to_strangers(lab: Lab, http: aiohttp.Client
         token = re.search(r'"token":\s*"([^"]+)"', await response.text())
     assert token is not None
     async with http.ws_connect(f"{base}/status/ws", headers=HEADERS, protocols=("bokeh", token[1])) as socket:
-        assert "ACK" in await socket.receive_str(timeout=10)
+        assert "ACK" in await socket.receive_str(timeout=20)
 
 
 async def test_the_secret_stays_out_of_the_pages(lab: Lab, http: aiohttp.ClientSession) -> None:

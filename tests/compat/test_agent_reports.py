@@ -10,7 +10,7 @@ async def test_the_first_report_comes_when_the_scheduler_listens(lab: Lab) -> No
     """The report that decides how fast a cluster starts waits for nothing, and says where the scheduler listens."""
     await lab.start_scheduler()
     await lab.wait_for_log("scheduler", r"Scheduler at:", timeout=30)
-    report = await lab.gateway.until(lambda report: report.port, timeout=5)
+    report = await lab.gateway.until(lambda report: report.port)
 
     assert report.attempt == 1
     assert f":{report.port}" in await lab.wait_for_log("scheduler", r"Scheduler at:(.*)")
@@ -54,7 +54,8 @@ async def test_a_worker_that_dies_is_reported_as_gone(lab: Lab) -> None:
 
 async def test_the_computation_goes_on_while_the_gateway_is_away(lab: Lab) -> None:
     """Neither cut connections nor a proxy's error pages end anything; the news is told when the gateway is back."""
-    await lab.scheduler()
+    await lab.start_with_timing(backoff=(0.1, 0.5))
+    await lab.reported()
     await lab.gateway.want({"default": (2, None, None)})
     await lab.workers("default-1")
     for how in ("cut", "502"):
@@ -72,7 +73,8 @@ async def test_the_computation_goes_on_while_the_gateway_is_away(lab: Lab) -> No
 
 async def test_workers_that_came_while_the_gateway_was_away_are_told_afterwards(lab: Lab) -> None:
     """The whole state is reported, so nothing is lost in between."""
-    await lab.scheduler()
+    await lab.start_with_timing(backoff=(0.1, 0.5))
+    await lab.reported()
     await lab.gateway.want({"default": (2, None, None)})
     await lab.workers("default-1")
     await lab.gateway.go_away("cut")

@@ -24,17 +24,19 @@ PACKAGES = ("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis", "dask-ga
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(params=["3.10", "3.12", "3.13"])
-def other_python(request: pytest.FixtureRequest) -> Path:
+OTHERS = ("3.10", "3.12", "3.13")
+
+
+def environment_of(version: str) -> Path:
     """Return the Python of an environment that has the light install, and what its tests need."""
-    found = sorted(Path(os.path.expanduser("~/.pyenv/versions")).glob(f"{request.param}.*/bin/python"))
+    found = sorted(Path(os.path.expanduser("~/.pyenv/versions")).glob(f"{version}.*/bin/python"))
     if not found:
-        pytest.skip(f"Python {request.param} is not at hand (pyenv install {request.param})")
-    folder = ROOT / ".envs" / f"client-{request.param}"
+        pytest.skip(f"Python {version} is not at hand (pyenv install {version})")
+    folder = ROOT / ".envs" / f"client-{version}"
     python, complete = folder / "bin" / "python", folder / "complete"
     recipe = "\n".join([str(found[-1]), *PACKAGES, (ROOT / "pyproject.toml").read_text()])
     folder.parent.mkdir(exist_ok=True)
-    with open(folder.parent / f"client-{request.param}.lock", "w") as lock:
+    with open(folder.parent / f"client-{version}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not complete.exists() or complete.read_text() != recipe:
             uv = str(Path(sys.executable).with_name("uv"))
@@ -46,17 +48,28 @@ def other_python(request: pytest.FixtureRequest) -> Path:
     return python
 
 
-def test_the_clients_own_tests_pass(other_python: Path) -> None:
-    """Those that need no server."""
-    done = subprocess.run(
-        [other_python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/client"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+def test_the_clients_own_tests_pass(tmp_path: Path) -> None:
+    """Those that need no server. In all Pythons at the same time, for half of what they do is waiting."""
+    pythons = {version: environment_of(version) for version in OTHERS}
+    running = {}
+    try:
+        for version, python in pythons.items():
+            command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/client"]
+            with (tmp_path / version).open("wb") as output:
+                running[version] = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        ended = {version: process.wait(500) for version, process in running.items()}
+    finally:
+        for process in running.values():
+            process.kill()
 
-    assert done.returncode == 0, done.stdout[-5000:]
+    for version, status in ended.items():
+        assert status == 0, f"with Python {version}:\n{(tmp_path / version).read_text()[-5000:]}"
+
+
+@pytest.fixture(params=OTHERS)
+def other_python(request: pytest.FixtureRequest) -> Path:
+    """Return the Python of such an environment."""
+    return environment_of(request.param)
 
 
 @pytest.fixture

@@ -169,11 +169,13 @@ class GatewayProcess:
         """What a program sends to be recognised."""
         return {"Authorization": f"Bearer {self.token}"}
 
-    def mint(self, user: str) -> str:
-        """Make a token for another user, as the administrator does."""
+    def mint(self, user: str, *, admin: bool = False) -> str:
+        """Make a token for another user, or for another administrator."""
         made: list[str] = []
         # In a thread, for the caller may have an event loop.
-        minting = threading.Thread(target=lambda: made.append(asyncio.run(_mint(self.data, user))))
+        minting = threading.Thread(
+            target=lambda: made.append(asyncio.run(_mint(self.data, Principal(user, admin=admin))))
+        )
         minting.start()
         minting.join()
         return made[0]
@@ -232,11 +234,11 @@ def serving(folder: Path, config: str = "") -> Iterator[GatewayProcess]:
         gateway.kill_everything()
 
 
-async def _mint(data: Path, user: str) -> str:
+async def _mint(data: Path, principal: Principal) -> str:
     store = SqlStore(data)
     await store.start()
     try:
-        return (await mint_token(store, Principal(user), "test", now=time.time()))[1]
+        return (await mint_token(store, principal, "test", now=time.time()))[1]
     finally:
         await store.close()
 

@@ -78,13 +78,19 @@ function send_form(url, target) {
 }
 
 async function try_the_gateway(home, victim) {
-  for (const path of ["/", `/clusters/${victim}`, "/api/v1/clusters/", "/api/v2/clusters", "/api/v2/whoami"])
+  const pages = ["/", `/clusters/${victim}`, "/tokens", "/audit"];
+  const replies = ["/api/v1/clusters/", "/api/v2/clusters", "/api/v2/whoami", "/api/v2/tokens", "/api/v2/audit"];
+  for (const path of [...pages, ...replies])
     for (const mode of ["cors", "no-cors"]) await attempt(`${mode} ${home}${path}`, () => read(home + path, mode));
   const form = "application/x-www-form-urlencoded";
   const writes = [
     ["POST", `/console/clusters/${victim}/stop`, form, ""],
     ["POST", `/console/clusters/${victim}/size`, form, "workers=2"],
     ["POST", "/console/clusters", form, ""],
+    ["POST", `/console/clusters/${victim}/limit`, form, "limit=1"],
+    ["POST", `/console/clusters/${victim}/shares`, form, "kind=user&name=mallory&right=use"],
+    ["POST", `/console/clusters/${victim}/links`, form, "seconds=3600"],
+    ["POST", "/console/tokens", form, "label=mine"],
     ["POST", "/logout", form, ""],
     ["POST", "/api/v1/clusters/", "text/plain", "{}"],
     ["POST", "/api/v2/clusters", "text/plain", "{}"],
@@ -92,6 +98,9 @@ async function try_the_gateway(home, victim) {
     ["DELETE", `/api/v1/clusters/${victim}`, "application/json", null],
     ["DELETE", `/api/v2/clusters/${victim}`, "application/json", null],
     ["PATCH", `/api/v2/clusters/${victim}`, "application/json", '{"workers": 2}'],
+    ["PUT", `/api/v2/clusters/${victim}/shares/user:mallory`, "application/json", '{"right": "use"}'],
+    ["POST", `/api/v2/clusters/${victim}/links`, "text/plain", "{}"],
+    ["POST", "/api/v2/tokens", "text/plain", "{}"],
   ];
   for (const [method, path, type, body] of writes)
     await attempt(`${method} ${home}${path}`, () => write(home + path, method, type, body));
@@ -115,6 +124,13 @@ async function try_the_other_dashboard(host) {
 async function try_the_browser(domains, names) {
   await attempt("cookies", () => document.cookie);
   await attempt("opener", () => window.opener && "somebody");
+  // A browser may let a site's other hosts into its cookies, caches and storage; ours are for one host each.
+  await attempt("storage access", async () => (await document.requestStorageAccess()) || document.cookie);
+  await attempt("caches", async () => (await caches.keys()).join());
+  await attempt("storage", () => JSON.stringify({...localStorage, ...sessionStorage}).slice(2));
+  await attempt("databases", async () => (await indexedDB.databases()).map((base) => base.name).join());
+  await attempt("cookie store", async () => (await cookieStore.getAll()).map((cookie) => cookie.name).join());
+  await attempt("window's name", () => window.name);
   await attempt("worker", async () => (await navigator.serviceWorker.register("/hostile.js")).scope);
   for (const domain of domains)
     for (const name of names) document.cookie = `${name}=planted; Domain=${domain}; Path=/`;

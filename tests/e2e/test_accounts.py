@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.accounts import Tenants, tenants
+from tests.accounts import Tenants, mint, tenants
 from tests.e2e.gateways import GatewayProcess
 from tests.support import eventually_sync
 from tidegate import Gateway
@@ -20,22 +19,6 @@ from tidegate.backends.local.accounts import user_of
 from tidegate.client.auth import TokenAuth
 
 pytestmark = pytest.mark.timeout(240)
-
-MINT = """
-import asyncio, sys, time
-from pathlib import Path
-from tidegate.authn.tokens import mint_token
-from tidegate.model.principal import Principal
-from tidegate.store.sql import SqlStore
-
-async def mint():
-    store = SqlStore(Path(sys.argv[1]))
-    await store.start()
-    print((await mint_token(store, Principal(sys.argv[2]), "test", now=time.time()))[1])
-    await store.close()
-
-asyncio.run(mint())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -62,18 +45,10 @@ def gateway(people: Tenants, tmp_path: Path) -> Iterator[GatewayProcess]:
         gateway.kill_everything()
 
 
-def mint(gateway: GatewayProcess, people: Tenants, user: str) -> str:
-    """Make a token, as the gateway's account."""
-    command = [people.python, "-c", MINT, str(gateway.data), user]
-    uid, gid = people.gateway.pw_uid, people.gateway.pw_gid
-    made = subprocess.run(command, user=uid, group=gid, extra_groups=[], cwd="/", stdout=subprocess.PIPE, check=True)
-    return made.stdout.decode().strip()
-
-
 @contextmanager
 def connected(gateway: GatewayProcess, people: Tenants) -> Iterator[tuple[Any, Any]]:
     """Give a cluster of alice's with a worker, and a client of it."""
-    token = mint(gateway, people, people.alice.pw_name)
+    token = mint(people, gateway.data, people.alice.pw_name)
     with Gateway(gateway.url, auth=TokenAuth(token)) as user:
         cluster = user.new_cluster(shutdown_on_close=False)
         cluster.scale(1)
@@ -139,7 +114,7 @@ def test_who_has_no_account_gets_no_cluster(people: Tenants, gateway: GatewayPro
     """The request itself is refused, in words; there is no cluster that fails later."""
     gateway.start()
     for name, words in (("stranger", "this machine has no account of that name"), ("root", "a system account")):
-        with Gateway(gateway.url, auth=TokenAuth(mint(gateway, people, name))) as user:
+        with Gateway(gateway.url, auth=TokenAuth(mint(people, gateway.data, name))) as user:
             with pytest.raises(ValueError, match=f"cannot run clusters for {name}: .*{words}"):
                 user.new_cluster()
             assert user.list_clusters() == []
@@ -169,3 +144,17 @@ def test_a_place_that_others_can_change_is_refused(people: Tenants, gateway: Gat
     gateway.launch()
     assert gateway.wait() == 1
     assert "others than root can rename what is in" in gateway.text.replace("\n", " ")
+
+
+def test_root_imports_nothing_that_a_user_can_write(people: Tenants, gateway: GatewayProcess) -> None:
+    """Whoever could change what stays root would be root: the start is refused, with the path and what to do."""
+    folder = gateway.folder / "modules"
+    folder.mkdir()
+    os.chown(folder, people.alice.pw_uid, people.alice.pw_gid)
+    gateway.more_environ["PYTHONPATH"] = str(folder)
+
+    gateway.launch()
+
+    assert gateway.wait() == 1
+    assert f"user {people.alice.pw_name} can change {folder}" in gateway.text
+    assert not gateway.processes("tidegate.server.launcher")

@@ -9,36 +9,22 @@ send the console's cookies along with what the pages do.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import dask
-import httpx
 import pytest
 from distributed import Client
 from playwright.sync_api import Page, expect
 
 from tests.e2e.browser import CHROMIUM, Chromium, Visitor
-from tests.e2e.gateways import GatewayProcess, serving
-from tidegate import Gateway, GatewayCluster, TokenAuth
-from tidegate.server.listener import find_living
+from tests.e2e.sites import DOMAIN, Site, loopback, wildcard
+from tidegate import Gateway, GatewayCluster
 
 Visit = Callable[[], Visitor]
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-
-DOMAIN = "gate.example.test"
-
-CONFIG = f"""
-public_url: https://{DOMAIN}
-dashboards: {{host: "{{name}}.{DOMAIN}"}}
-tls: {{cert: cert.pem, key: key.pem}}
-"""
 
 SCRIPT = Path(__file__).with_name("hostile.js")
 
@@ -52,85 +38,22 @@ PLANTED = {
 
 
 @dataclass
-class Site:
-    """A gateway as browsers and programs find it.
+class Viewer:
+    """Somebody who looks at a hostile dashboard.
 
     Parameters
     ----------
-    gateway : GatewayProcess
-    port : int
-        Where it listens.
-    homes : list of str
-        The addresses of the console.
-    dashboard : str
-        The address of a dashboard, with ``{name}``.
-    domains : list of str
-        The domains above that a page could set cookies for.
-    certificate : Path, optional
-        What programs are to trust.
+    name : str
+        As the gateway knows them.
+    visitor : Visitor
+        Their browser.
+    victim : str
+        A cluster to which they could do something.
     """
 
-    gateway: GatewayProcess
-    port: int
-    homes: list[str]
-    dashboard: str
-    domains: list[str]
-    certificate: Path | None = None
-
-    def host(self, cluster: str) -> str:
-        """Return the address of a cluster's dashboard."""
-        return self.dashboard.replace("{name}", cluster)
-
-    @property
-    def local_url(self) -> str:
-        """The address for programs on this machine."""
-        return f"{urlsplit(self.dashboard).scheme}://127.0.0.1:{self.port}"
-
-    @contextmanager
-    def notebook(self, token: str) -> Iterator[Gateway]:
-        """Return somebody's notebook."""
-        trust = dask.config.set({"tidegate.ca-file": str(self.certificate) if self.certificate else None})
-        with trust, Gateway(self.local_url, f"127.0.0.1:{self.port}", auth=TokenAuth(token)) as user:
-            yield user
-
-    def records(self) -> dict[str, Any]:
-        """Return what the gateway has on record of its first user: state and size of each cluster that is wanted."""
-        clusters = self.ask(f"{self.homes[0]}/api/v2/clusters", **self.gateway.headers).json()["clusters"]
-        return {c["name"]: (c["state"], c["workers"]) for c in clusters if c["target"] == "running"}
-
-    def ask(self, url: str, **headers: str) -> httpx.Response:
-        """Send a program's request to an address of this site, wherever that host is said to be."""
-        parts = urlsplit(url)
-        where = parts._replace(netloc=f"127.0.0.1:{self.port}").geturl()
-        return httpx.get(where, headers={"Host": parts.netloc, **headers}, verify=False)
-
-    def ask_for_socket(self, url: str, **headers: str) -> int:
-        """Ask for a WebSocket; return the status of the answer."""
-        handshake = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-        key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-        return self.ask(url, **handshake, **key, **headers).status_code
-
-
-def loopback(gateway: GatewayProcess) -> Site:
-    """All at its defaults. The console has two names here, and dashboards are below one of them."""
-    port = urlsplit(gateway.url).port or 0
-    homes = [gateway.url, f"http://localhost:{port}"]
-    return Site(gateway, port, homes, f"http://{{name}}.localhost:{port}", ["localhost"])
-
-
-@contextmanager
-def wildcard(folder: Path) -> Iterator[Site]:
-    """TLS, and the dashboards' hosts are of the same site as the console."""
-    home = folder / "home"
-    home.mkdir(parents=True)
-    names = f"subjectAltName=IP:127.0.0.1,DNS:{DOMAIN},DNS:*.{DOMAIN}"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=gateway"
-    files = ["-keyout", str(home / "key.pem"), "-out", str(home / "cert.pem")]
-    subprocess.run([*command.split(), "-addext", names, *files], check=True, capture_output=True)
-    with serving(folder, CONFIG) as gateway:
-        proxy, *_ = find_living(gateway.data / "run")
-        home_url, dashboard = f"https://{DOMAIN}", f"https://{{name}}.{DOMAIN}"
-        yield Site(gateway, proxy.address.port, [home_url], dashboard, [DOMAIN], home / "cert.pem")
+    name: str
+    visitor: Visitor
+    victim: str
 
 
 @pytest.fixture(scope="module", params=["loopback", "wildcard"])
@@ -182,6 +105,15 @@ def attacker(clusters: list[GatewayCluster]) -> GatewayCluster:
     return clusters[1]
 
 
+@pytest.fixture(scope="module")
+def veras(site: Site) -> Iterator[GatewayCluster]:
+    """A cluster of somebody else's."""
+    with site.notebook(site.gateway.mint("vera")) as user:
+        cluster = user.new_cluster(shutdown_on_close=True)
+        yield cluster
+        cluster.close()
+
+
 @pytest.fixture
 def owner(site: Site, visit: Visit) -> Visitor:
     """The owner, logged in under every name of the console."""
@@ -228,48 +160,73 @@ def open_dashboard(visitor: Visitor, site: Site, cluster: str) -> None:
     assert visitor.page.url == f"{site.host(cluster)}/health"
 
 
-def is_logged_in(page: Page, home: str, name: str) -> bool:
-    """Whether the console still knows who is there, and shows them their cluster."""
+def knows(page: Page, home: str, viewer: Viewer) -> bool:
+    """Whether the console still knows who is there, and shows them the cluster that they can do something to."""
     page.goto(home)
     expect(page.get_by_role("heading", name="My clusters")).to_be_visible()
-    return page.get_by_role("link", name=name).is_visible()
+    answer = page.goto(f"{home}/clusters/{viewer.victim}")
+    return answer is not None and answer.status == 200 and viewer.victim in page.content()
 
 
 # -- pages -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(params=["owner", "share", "admin"])
+def viewer(request: pytest.FixtureRequest, site: Site, visit: Visit, attacker: GatewayCluster) -> Viewer:
+    """Somebody who looks at the attacker's dashboard, logged in under every name of the console."""
+    gateway = site.gateway
+    match request.param:
+        case "owner":
+            name = site.ask(f"{site.homes[0]}/api/v2/whoami", **gateway.headers).json()["name"]
+            token, own = gateway.token, request.getfixturevalue("victim").name
+        case "share":
+            site.share(attacker.name, "vera")
+            name, token = "vera", gateway.mint("vera")
+            own = request.getfixturevalue("veras").name
+        case _:
+            # An administrator can do something to every cluster.
+            name, token = "root", gateway.mint("root", admin=True)
+            own = request.getfixturevalue("veras").name
+    visitor = visit()
+    for home in site.homes:
+        visitor.log_in(home, token)
+    return Viewer(name, visitor, own)
+
+
 def test_a_hostile_dashboard_gets_nothing_and_changes_nothing(
-    site: Site, owner: Visitor, planted: str, victim: GatewayCluster, attacker: GatewayCluster
+    site: Site, viewer: Viewer, planted: str, attacker: GatewayCluster
 ) -> None:
-    """With the owner logged in in the same browser, by what the page itself reports and by what the server has."""
-    before = site.records()
-    assert {victim.name, attacker.name} <= set(before)
-    (session, *_) = owner.context.cookies(site.homes[0])
-    for cluster in (victim, attacker):
-        open_dashboard(owner, site, cluster.name)
+    """With its viewer logged in in the same browser, by what the page itself reports and by what the server has."""
+    before, tokens = site.records(), site.tokens(viewer.name)
+    assert {viewer.victim, attacker.name} <= set(before)
+    context = viewer.visitor.context
+    (session, *_) = context.cookies(site.homes[0])
+    for cluster in (viewer.victim, attacker.name):
+        open_dashboard(viewer.visitor, site, cluster)
     aims = {
         "homes": site.homes,
-        "victim": victim.name,
-        "other": site.host(victim.name),
+        "victim": viewer.victim,
+        "other": site.host(viewer.victim),
         "domains": site.domains,
         "cookies": [session["name"], "tidegate-ticket", "planted"],
     }
-    page = owner.context.new_page()
+    page = context.new_page()
     page.goto(planted)
     page.evaluate("aims => { window.aims = aims; try_everything(); }", aims)
     page.wait_for_function("window.finished")
 
     got = {what: value for what, value in page.evaluate("results").items() if value}
     assert got == {}
-    assert len(page.evaluate("Object.keys(results)")) > 25 * len(site.homes)
-    assert {status for _, status in page.evaluate("own_host")} == {404}
+    assert len(page.evaluate("Object.keys(results)")) > 40 * len(site.homes)
+    # Not there; or, after the viewers before, no more pages of this cluster for a moment.
+    assert {status for _, status in page.evaluate("own_host")} <= {404, 429}
     assert not {"cookie", "authorization", "x-tidegate-dashboard"} & {name.lower() for name in page.evaluate("seen")}
-    assert site.records() == before
+    assert (site.records(), site.tokens(viewer.name)) == (before, tokens)
     framed = [frame.url for frame in page.frames if frame.parent_frame is not None]
     assert set(framed) == {"chrome-error://chromewebdata/"}, framed
     for home in site.homes:
-        assert is_logged_in(owner.context.new_page(), home, victim.name)
-    open_dashboard(owner, site, victim.name)
+        assert knows(context.new_page(), home, viewer)
+    open_dashboard(viewer.visitor, site, viewer.victim)
 
 
 def test_a_form_of_a_hostile_dashboard_does_nothing(

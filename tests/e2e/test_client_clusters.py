@@ -219,7 +219,7 @@ def test_a_cluster_that_was_stopped_says_so(user: Gateway, cluster: GatewayClust
     client = cluster.get_client()
 
     user.stop_cluster(cluster.name)
-    eventually_sync(lambda: client.status == "closed" and cluster.status is Status.closed, 20)
+    eventually_sync(lambda: client.status == "closed" and cluster.status is Status.closed, 30)
     eventually_sync(lambda: user.get_cluster(cluster.name).status.ended, 30)
 
     for connect in (lambda: Client(cluster), cluster.get_client, lambda: user.connect(cluster.name)):
@@ -306,7 +306,7 @@ def test_the_widget_scales_and_tells_what_goes_wrong(cluster: GatewayCluster) ->
     workers.value = 1
     scale.click()
     cluster.wait_for_workers(1, timeout=60)
-    eventually_sync(lambda: "Workers: 1<" in scaling.value, 20)
+    eventually_sync(lambda: "Workers: 1<" in scaling.value, 30)
     assert message.value == ""
     workers.value = -3
     scale.click()

@@ -53,9 +53,9 @@ def test_a_client_that_computes_survives_the_death_of_every_process_in_between(m
             kill_and_wait_for_another(gateway, "tidegate.proxy")
             assert client.submit(len, data).result(timeout=30) == 256 * 4000
         kill_and_wait_for_another(gateway, "tidegate.holder")
-        eventually_sync(lambda: holder_answers(gateway), 10)
+        eventually_sync(lambda: holder_answers(gateway), 30)
         assert sum(client.gather(client.map(lambda x: x, range(50)))) == 1225
-        eventually_sync(lambda: all_held(gateway), 10, "the new holder knows everything")
+        eventually_sync(lambda: all_held(gateway), 30, "the new holder knows everything")
         kill_and_wait_for_another(gateway, "tidegate.proxy")
         gateway.send(signal.SIGKILL)
         gateway.wait()

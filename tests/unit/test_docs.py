@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.config.load import load
+from tidegate.model.audit import Deed, Outcome
 from tidegate.server.authenticators import make_authenticator
 from tidegate.server.backend import check_backend
 from tidegate.server.preflight import check_address
@@ -41,6 +43,37 @@ def test_every_page_can_be_found_from_the_index() -> None:
     assert [name_of(page) for page in pages if page not in linked] == []
 
 
+THREATS = ROOT / "docs" / "explanation" / "security.md"
+
+GUARD = re.compile(r"`([\w/]+\.py)::(\w+)`")
+
+
+def functions_of(file: Path) -> set[str]:
+    """Return the names of the functions of a file, without running it."""
+    return {
+        node.name
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def test_every_threat_has_a_test_that_is_there() -> None:
+    """A row of the threat model names at least one, and each can be found under its name."""
+    rows = [line for line in THREATS.read_text().split("## Threats", 1)[1].splitlines() if line.count("|") == 4]
+    threats = [row for row in rows if not row.startswith(("| threat |", "| --- |"))]
+    missing = []
+    for row in threats:
+        named = GUARD.findall(row.split("|")[3])
+        missing += [row] if not named else []
+        for path, name in named:
+            file = ROOT / "tests" / path
+            if not file.exists() or name not in functions_of(file):
+                missing.append(f"{path}::{name}")
+
+    assert missing == []
+    assert len(threats) > 30
+
+
 CONFIGURATIONS = [(page, text) for page in PAGES for text in CONFIGURATION.findall(page.read_text())]
 
 
@@ -58,3 +91,10 @@ def test_configurations_are_accepted(page: Path, text: str, tmp_path: Path) -> N
     for login in loaded.settings.authentication.logins:
         if login != "kerberos" or find_spec("gssapi"):
             make_authenticator(loaded, login)
+
+
+def test_the_page_of_the_audit_log_has_every_word_of_it() -> None:
+    """Whoever reads a word in the log can look it up."""
+    page = (ROOT / "docs/howto/audit.md").read_text()
+
+    assert [word.value for word in (*Deed, *Outcome) if f"`{word.value}`" not in page] == []

@@ -20,6 +20,9 @@ only while the gateway answers, so that it knows of the smaller size before it s
 The scheduler's own HTTP server answers only to whoever knows the cluster's dashboard secret. ``distributed`` runs the
 body of this module, several times, before that server exists: the guard is put up in the body, and there is no moment
 without it. Whatever would leave the server open ends the process instead.
+
+Whoever uses the cluster by a share has a certificate of an authority of its own, which the scheduler trusts beside that
+of its workers and its owner. What the gateway says is withdrawn is refused, and what is connected with it is cut.
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ import socket
 import ssl
 import struct
 import sys
+import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -48,6 +53,7 @@ import dask
 from dask.utils import parse_timedelta
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.http.routing import RoutingApplication
+from distributed.http.utils import get_handlers
 from distributed.preloading import process_preloads
 from tornado.httpclient import HTTPError
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
@@ -63,6 +69,9 @@ EXIT_UNGUARDED = 70
 PACKAGES = ("dask", "distributed", "cloudpickle", "msgpack", "tornado", "toolz", "numpy", "pandas", "pyarrow", "lz4")
 """Whose versions are reported: what a client's must fit (as ``distributed.versions`` has it), and the usual formats."""
 
+IMPORTED_IF_THERE = ("lz4",)
+"""Which of them ``distributed`` has imported already, if they are there."""
+
 KEPT_RETIRED = 1000
 """Retired names that are repeated although the gateway took them (14 kB a report): its database may be restored."""
 
@@ -77,6 +86,7 @@ class Settings:
     token: str = field(repr=False)
     dashboard_secret: str = field(repr=False)
     ca: str | None = field(repr=False)
+    clients_ca: str | None = field(default=None, repr=False)  # of those who use the cluster by a share
     listener_uid: int | None = None  # the OS user of a gateway that is reached in the clear, on this machine
 
     @classmethod
@@ -109,6 +119,7 @@ def guard_http(secret: str) -> None:
             return self.get_handler_delegate(request, ErrorHandler, {"status_code": 404})
         # It goes no further: Bokeh would copy the headers into its pages, and Dask's proxy send them on to other hosts.
         del request.headers[HEADER]
+        getattr(self, "tidegate_on_admission", bool)()
         return unguarded(self, request, **kwargs)
 
     guarded: Any = find_handler
@@ -139,6 +150,28 @@ async def stop_configured_preloads(server: Any) -> None:
         await server.tidegate_preloads.teardown()
 
 
+def make_pages_late(scheduler: Any) -> None:
+    """Have the dashboard's pages made when the first request is let in, if Dask has not made them.
+
+    The scheduler is started with ``--no-dashboard``. To make its pages takes a third of the time that it needs to
+    start, and megabytes for as long as it runs; most clusters are never looked at. It takes as long as ever, later.
+    """
+    application = scheduler.http_application
+
+    def make() -> None:
+        del application.tidegate_on_admission
+        try:
+            from distributed.dashboard.scheduler import connect
+        except ImportError:  # There is no Bokeh: Dask has a page that says so.
+            routes = get_handlers(scheduler, ["distributed.http.scheduler.missing_bokeh"], prefix="/")
+            application.add_handlers(".*$", routes)
+        else:
+            connect(application, scheduler.http_server, scheduler, prefix="")
+
+    if not application.applications:
+        application.tidegate_on_admission = make
+
+
 # -- what the gateway says, and the way to it ------------------------------------------------------------------------
 
 
@@ -167,13 +200,16 @@ class Wanted:
     version: str
     exit: bool
     groups: Mapping[str, Size]
+    withdrawn: frozenset[int] = frozenset()  # serial numbers of certificates
+    revocations: str = field(default="", repr=False)  # PEM
 
     @classmethod
     def parse(cls, body: bytes) -> Wanted:
         """Return the state that the gateway's JSON says."""
         given = json.loads(body)
         groups = {name: Size(g["wanted"], g["minimum"], g["maximum"]) for name, g in given["groups"].items()}
-        return cls(str(given["version"]), given["exit"] is True, groups)
+        withdrawn = frozenset(int(serial, 16) for serial in given.get("withdrawn", ()))
+        return cls(str(given["version"]), given["exit"] is True, groups, withdrawn, str(given.get("revocations", "")))
 
 
 class Away(Exception):
@@ -299,19 +335,23 @@ class Timing:
     """The agent's numbers, in seconds.
 
     ``heartbeat`` is how often it reports without news, in case the gateway has lost what it was told: rarely, for a
-    report costs 6 ms, and to follow shows that we are there. ``coalesce`` is the least time between two reports and
-    between two looks at the load: ten workers that register in one burst make a few reports, and the first is not
-    delayed.
+    report costs 6 ms, and to follow shows that we are there. ``coalesce`` is the least time between two reports: ten
+    workers that register in one burst make a few reports, and not one each, which would take a tenth of the machine
+    that they start on; the first is not delayed. ``look`` is the same for looks at the load.
     ``backoff`` is the first and the longest pause after a failure. ``refused`` is how long the gateway may not know us
     before we end: time for an administrator who restores a database. ``retry`` is the pause after workers had to stay.
+    ``handshake`` is how long after a withdrawal connections are looked for that were being made meanwhile: longer than
+    Dask waits for one.
     ``end`` is what a clean end may take: a thread of the user's that never ends would keep the process alive for ever.
     """
 
     heartbeat: float = 120.0
-    coalesce: float = 0.01
+    coalesce: float = 0.05
+    look: float = 0.01
     backoff: tuple[float, float] = (0.1, 5.0)
     refused: float = 600.0
     retry: float = 5.0
+    handshake: float = 60.0
     end: float = 10.0
 
 
@@ -413,7 +453,7 @@ class Sizing:
                 task = asyncio.ensure_future(self._retire(group))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-        await asyncio.sleep(self._timing.coalesce)
+        await asyncio.sleep(self._timing.look)
 
     def close(self) -> None:
         """Let go of what is under way."""
@@ -477,6 +517,101 @@ class Sizing:
         self._due.set()
 
 
+# -- those who connect by a share ------------------------------------------------------------------------------------
+
+
+class Clients:
+    """Lets in those who use the cluster by a share, and out those whose share is withdrawn.
+
+    They come with certificates of an authority that the scheduler trusts as a listener only. Workers do not know it,
+    and neither does the scheduler where it calls others.
+    """
+
+    FAREWELL = "This cluster is no longer shared with you for use: its scheduler ends the connection"
+
+    FAREWELL_SECONDS = 0.05
+    """For that to go out: Dask sends what it gathers after 2 ms."""
+
+    def __init__(self, scheduler: Any, authority: str | None, timing: Timing) -> None:
+        self._scheduler = scheduler
+        self._authority = authority
+        self._timing = timing
+        self._withdrawn: frozenset[int] = frozenset()
+        self._cutting: asyncio.Future[None] | None = None
+
+    def admit(self) -> None:
+        """Let them in from now on."""
+        if self._authority:
+            for server in self._servers():
+                server.ssl_options.load_verify_locations(cadata=self._authority)
+
+    def refuse(self, withdrawn: frozenset[int], revocations: str) -> None:
+        """Let nobody in any more who has one of these certificates, and cut who is here with one.
+
+        A certificate that was withdrawn stays so. What an older answer does not name yet is refused all the same.
+        """
+        if not self._authority or withdrawn <= self._withdrawn:
+            return
+        context = self._make_context(revocations)
+        for server in self._servers():
+            server.ssl_options = context
+        self._withdrawn |= withdrawn
+        if self._cutting is not None:
+            self._cutting.cancel()
+        self._cutting = asyncio.ensure_future(self._cut())
+
+    def close(self) -> None:
+        """Let go of what is under way."""
+        if self._cutting is not None:
+            self._cutting.cancel()
+
+    def _servers(self) -> list[Any]:
+        """Return the listening servers that speak TLS."""
+        servers = [getattr(listener, "tcp_server", None) for listener in self._scheduler.listeners]
+        return [s for s in servers if isinstance(getattr(s, "ssl_options", None), ssl.SSLContext)]
+
+    def _make_context(self, revocations: str) -> ssl.SSLContext:
+        """Return what to listen with from now on.
+
+        A new one each time: no TLS session of the one before can be resumed with it, for whoever resumes one is not
+        asked for a certificate; and it holds the lists of now alone.
+        """
+        context: ssl.SSLContext = self._scheduler.security.get_listen_args("scheduler")["ssl_context"]
+        context.load_verify_locations(cadata=self._authority)
+        # Lists are read from files only.
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+            file.write(revocations)
+            file.flush()
+            context.load_verify_locations(cafile=file.name)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+        return context
+
+    async def _cut(self) -> None:
+        """Cut who is here, and for a while who was about to be: their handshake may have begun before."""
+        end = asyncio.get_running_loop().time() + self._timing.handshake
+        while asyncio.get_running_loop().time() < end:
+            found = [comm for comm in list(self._scheduler._comms) if self._is_withdrawn(comm)]
+            if found:
+                self._say_farewell(found)
+                await asyncio.sleep(self.FAREWELL_SECONDS)
+                for comm in found:
+                    comm.abort()
+                logger.info("Cut %d connections whose certificate is withdrawn", len(found))
+            await asyncio.sleep(min(1.0, self._timing.handshake))
+
+    def _is_withdrawn(self, comm: Any) -> bool:
+        peer = comm.extra_info.get("peercert") or {}
+        return int(peer.get("serialNumber") or "0", 16) in self._withdrawn
+
+    def _say_farewell(self, comms: list[Any]) -> None:
+        """Tell the clients behind these connections why, as a warning in their session."""
+        event = {"op": "event", "topic": "warn", "event": (time.time(), self.FAREWELL)}
+        for batched in list(self._scheduler.client_comms.values()):
+            if getattr(batched, "comm", None) in comms:
+                with contextlib.suppress(Exception):  # it is on its way out already
+                    batched.send(event)
+
+
 # -- the agent -------------------------------------------------------------------------------------------------------
 
 
@@ -499,6 +634,7 @@ class Agent(SchedulerPlugin):
         self._version = ""  # of the wanted state that we follow
         self._news = asyncio.Event()
         self._sizing = Sizing(scheduler, self._timing, self._news, self._reported)
+        self._clients = Clients(scheduler, settings.clients_ca, self._timing)
         self._waiting: list[asyncio.Future[Wanted]] = []  # who waits until the gateway has taken the present facts
         self._is_away = False
         self._refused_since: float | None = None
@@ -509,6 +645,7 @@ class Agent(SchedulerPlugin):
     def begin(self) -> None:
         """Report at once, and go on until the scheduler closes."""
         self._scheduler.add_plugin(self, name="tidegate-agent")
+        self._clients.admit()
         self._news.set()
         for step in (self._report, self._follow, self._sizing.size):
             self._tasks.append(asyncio.ensure_future(self._repeat(step)))
@@ -534,6 +671,7 @@ class Agent(SchedulerPlugin):
         for task in self._tasks:
             task.cancel()
         self._sizing.close()
+        self._clients.close()
         self._gateway.close()
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -603,6 +741,8 @@ class Agent(SchedulerPlugin):
         if wanted.exit:
             self._end("the gateway does not want this cluster any more")
         elif wanted.version != self._version:
+            # Before the version is taken down: what fails here is tried again.
+            self._clients.refuse(wanted.withdrawn, wanted.revocations)
             self._version = wanted.version
             self._sizing.set_groups(wanted.groups)
 
@@ -642,17 +782,30 @@ def find_versions() -> dict[str, str]:
     """Return the versions of Python and of those packages that are there."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            # A module that is there already is quicker than the file system, and a cluster waits for the first report.
-            loaded = getattr(sys.modules.get(package), "__version__", None)
-            versions[package] = loaded if isinstance(loaded, str) else metadata.version(package)
+        # A cluster waits for the first report, and to search the file system takes milliseconds.
+        if package in sys.modules or package not in IMPORTED_IF_THERE:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                versions[package] = find_loaded_version(package) or metadata.version(package)
     return versions
+
+
+def find_loaded_version(package: str) -> str:
+    """Return what the module of this name says of its version; empty if it is not loaded, or does not tell."""
+    module = sys.modules.get(package)
+    for name in ("__version__", "version"):
+        said = getattr(module, name, None)
+        if isinstance(said, tuple):  # as msgpack has it
+            said = ".".join(map(str, said))
+        if isinstance(said, str):
+            return said
+    return ""
 
 
 async def dask_setup(scheduler: Any) -> None:
     """Begin; the scheduler calls this when it listens."""
     try:
         require_guard(scheduler)
+        make_pages_late(scheduler)
         Agent(scheduler, SETTINGS).begin()
         await start_configured_preloads(scheduler, "scheduler")
     except Exception:

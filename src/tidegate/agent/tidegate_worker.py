@@ -54,6 +54,7 @@ def guard_http(secret: str) -> None:
             return self.get_handler_delegate(request, ErrorHandler, {"status_code": 404})
         # It goes no further: Bokeh would copy the headers into its pages, and Dask's proxy send them on to other hosts.
         del request.headers[HEADER]
+        getattr(self, "tidegate_on_admission", bool)()
         return unguarded(self, request, **kwargs)
 
     guarded: Any = find_handler

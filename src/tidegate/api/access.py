@@ -6,8 +6,12 @@ must demonstrably come from a page of this gateway, since browsers send cookies 
 them do. They do the same with a password that they were once told, so a request that a foreign page has made is refused
 whatever it bears; programs do not say where they were when they made theirs.
 
-Every route declares one of the rules below beside its path; a ``GuardedRoute`` without a rule cannot be made. The rule
-is applied before anything of the body is read. *Which clusters* the caller may see is not decided here but where they
+An administrator may act on behalf of a user, by a header that names them: the request is then judged as theirs, with
+what the administrator's credential is good for and no longer, and whatever comes of it names both.
+
+Every route declares one of the rules below beside its path, and which deed it is for the audit log; a ``GuardedRoute``
+without a rule cannot be made, nor one that changes something without a deed. The rule is applied before anything of
+the body is read. *Which clusters* the caller may see is not decided here but where they
 are looked up (``model/permissions.py``).
 """
 
@@ -17,17 +21,23 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, get_type_hints
+from urllib.parse import unquote
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tidegate.api.address import address_of
+from tidegate.api.address import address_of, client_of
+from tidegate.api.audited import audited, facts_of
 from tidegate.api.body import JsonRequest
 from tidegate.api.services import services_of
 from tidegate.authn.base import NotAdmitted, Presented, parse_authorization
-from tidegate.model.errors import NotAllowed, NotVisible, Refused, TidegateError
+from tidegate.authn.limits import Attempt
+from tidegate.model.audit import Deed
+from tidegate.model.errors import Invalid, NotAllowed, NotVisible, Refused, TidegateError
 from tidegate.model.principal import Principal, Scope
+from tidegate.model.share import LONGEST_NAME
+from tidegate.wire.names import ON_BEHALF_HEADER
 
 Rule = Callable[[Request], Awaitable[Principal | None]]
 """Returns who is asking (None where nobody is needed), or raises."""
@@ -35,7 +45,7 @@ Rule = Callable[[Request], Awaitable[Principal | None]]
 
 async def anyone(request: Request) -> None:
     """Open to all: the route shows nothing that belongs to anybody."""
-    presented = parse_authorization(request.headers.get("authorization"))
+    presented = read_authorization(request)
     if presented is not None and presented.scheme == "negotiate":
         # Whoever sends a ticket believes no answer without our proof, here neither.
         with suppress(TidegateError):
@@ -59,7 +69,12 @@ async def user(request: Request) -> Principal:
 
 async def page(request: Request) -> Principal:
     """For pages that a person reads: following a link from elsewhere may open them."""
-    return await authenticate(request, session=True)
+    try:
+        return await authenticate(request, session=True)
+    except Refused:
+        # Whoever has nothing to show is led to the login. That is nothing to tell.
+        facts_of(request).happened = "authorization" in request.headers
+        raise
 
 
 async def form(request: Request) -> None:
@@ -70,10 +85,13 @@ async def form(request: Request) -> None:
 
 async def agent(request: Request) -> None:
     """For the agent of the cluster that the path names."""
-    presented = parse_authorization(request.headers.get("authorization"))
+    presented = read_authorization(request)
     if presented is None or presented.scheme != "token":
         raise Refused
-    await services_of(request).agents.check(request.path_params["name"], presented.value)
+    services = services_of(request)
+    with services.login_limits.judging(Attempt.of(presented, presented.client)) as judged:
+        await services.agents.check(request.path_params["name"], presented.value)
+        judged.right()
 
 
 async def internal(request: Request) -> None:
@@ -92,6 +110,10 @@ READ_ONLY = (
     "no other tokens. Use one of scope full"
 )
 
+NOT_ON_BEHALF = (
+    "cannot act on behalf of another user: that is for administrators, with a login or a token of scope full"
+)
+
 CREDENTIALS: list[dict[str, list[str]]] = [{"token": []}, {"basic": []}, {"session": []}]
 """What satisfies ``reader`` and ``user``, by the names that ``api/app.py`` describes."""
 
@@ -106,7 +128,7 @@ async def authenticate(request: Request, *, session: bool) -> Principal:
     """
     header = request.headers.get("authorization")
     if header is not None:
-        presented = parse_authorization(header)
+        presented = read_authorization(request)
         principal = await ask_authenticators(request, presented) if presented else None
     else:
         principal = read_session(request) if session else None
@@ -114,6 +136,22 @@ async def authenticate(request: Request, *, session: bool) -> Principal:
             principal = None
     if principal is None:
         raise Refused
+    facts_of(request).principal = principal
+    name = request.headers.get(ON_BEHALF_HEADER)
+    return principal if name is None else _stand_in(request, principal, unquote(name))
+
+
+def _stand_in(request: Request, admin: Principal, name: str) -> Principal:
+    """Return the user ``name`` in place of the administrator who acts on their behalf."""
+    facts_of(request).detail = f"on behalf of {name}"
+    if is_foreign(request):
+        raise Refused
+    if not admin.admin or admin.scope is not Scope.FULL:
+        raise NotAllowed(NOT_ON_BEHALF)
+    if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
+        raise Invalid(f"cannot act on behalf of a user: {ON_BEHALF_HEADER} must be a name, percent-encoded")
+    principal = services_of(request).roster.stand_in(admin, name)
+    facts_of(request).principal, facts_of(request).detail = principal, ""
     return principal
 
 
@@ -124,17 +162,31 @@ async def ask_authenticators(request: Request, presented: Presented) -> Principa
 
 
 async def recognise(request: Request, presented: Presented) -> Principal | None:
-    """Return the same without what the configuration adds: that is what may be kept, in a session."""
-    for authenticator in services_of(request).authenticators:
-        try:
-            accepted = await authenticator.authenticate(presented)
-        except NotAdmitted as error:
-            request.state.authentication_reply = error.reply
-            raise
-        if accepted is not None:
-            request.state.authentication_reply = accepted.reply
-            return accepted.principal
+    """Return the same without what the configuration adds: that is what may be kept, in a session.
+
+    Raises
+    ------
+    TooManyAttempts
+        When the caller was wrong too often.
+    """
+    services = services_of(request)
+    with services.login_limits.judging(Attempt.of(presented, presented.client)) as judged:
+        for authenticator in services.authenticators:
+            try:
+                accepted = await authenticator.authenticate(presented)
+            except NotAdmitted as error:
+                request.state.authentication_reply = error.reply
+                raise
+            if accepted is not None:
+                judged.right()
+                request.state.authentication_reply = accepted.reply
+                return accepted.principal
     return None
+
+
+def read_authorization(request: Request) -> Presented | None:
+    """Return what the ``Authorization`` header presents, and whence, or None."""
+    return parse_authorization(request.headers.get("authorization"), client_of(request))
 
 
 def read_session(request: Request) -> Principal | None:
@@ -177,20 +229,34 @@ def caller(request: Request) -> Principal:
 
 
 class GuardedRoute(APIRoute):
-    """A path with its handler and its rule.
+    """A path with its handler, its rule and its deed.
 
     Parameters
     ----------
     method, path, rule, endpoint
         Who may do what, in the order in which one reads it.
+    deed : Deed
+        What that is called in the audit log. Whatever is no GET must say so.
     **settings
         What FastAPI wants to know besides, for the OpenAPI description.
     """
 
-    def __init__(self, method: str, path: str, rule: Rule, endpoint: Callable[..., Any], **settings: Any) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        rule: Rule,
+        endpoint: Callable[..., Any],
+        *,
+        deed: Deed = Deed.READ,
+        **settings: Any,
+    ) -> None:
         if rule not in RULES:
             raise TypeError(f"{method} {path}: {rule!r} is not a rule of access")
+        if not isinstance(deed, Deed) or (method != "GET" and deed is Deed.READ):
+            raise TypeError(f"{method} {path}: which deed is that, for the audit log?")
         self.rule = rule
+        self.deed = deed
         settings.setdefault("openapi_extra", {"security": CREDENTIALS if rule in PROVED else []})
         super().__init__(path, endpoint, methods=[method], **settings)
 
@@ -198,9 +264,12 @@ class GuardedRoute(APIRoute):
         """Return the handler behind its rule."""
         handle = self._call if self._is_plain() else super().get_route_handler()
 
-        async def guarded(request: Request) -> Response:
+        async def judge_and_handle(request: Request) -> Response:
             request.state.principal = await self.rule(request)
             return await handle(await JsonRequest.read(request) if self.body_field else request)
+
+        async def guarded(request: Request) -> Response:
+            return await audited(request, self.deed, judge_and_handle)
 
         return guarded
 

@@ -1,4 +1,5 @@
-"""How the caller reached us, as the proxy tells it: needed for links, cookies and the test of where a page comes from.
+"""How the caller reached us, as the proxy tells it: needed for links, cookies and the test of where a page comes from;
+and from where they did.
 
 The application listens on a Unix socket that only the proxy connects to, so its ``X-Forwarded-*`` headers are the
 truth; without them (tests, the operator's own calls) the request speaks for itself.
@@ -67,3 +68,20 @@ def address_of(request: HTTPConnection) -> Address:
     """Return the address at which the caller reached the gateway, as it was worked out when the request came in."""
     address: Address = request.state.address
     return address
+
+
+def client_of(request: HTTPConnection) -> str:
+    """Return the client's own address; empty where nobody knows it.
+
+    The proxy has judged what stands before it (``trusted_proxies``), and says one address. When it asks something
+    itself, it says whom for (``remember_client``).
+    """
+    said: str | None = getattr(request.state, "client", None)
+    if said is not None:
+        return said
+    return request.headers.get("x-forwarded-for") or (request.client.host if request.client else "")
+
+
+def remember_client(request: HTTPConnection, client: str) -> None:
+    """Take it that the request is made for somebody at this address."""
+    request.state.client = client

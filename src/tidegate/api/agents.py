@@ -11,13 +11,13 @@ from fastapi import Query
 from starlette.requests import Request
 
 from tidegate.api.services import services_of
+from tidegate.model.report import Wanted
 from tidegate.wire.agent import HOLD_SECONDS, ReportBody, WantedBody
 
 
 async def report(request: Request, name: str, body: ReportBody) -> WantedBody:
     """Take what an agent reports, and tell it the whole wanted state."""
-    wanted = await services_of(request).agents.report(name, body.to_model())
-    return WantedBody.from_model(wanted)
+    return await _tell(request, name, await services_of(request).agents.report(name, body.to_model()))
 
 
 async def wanted(
@@ -27,5 +27,8 @@ async def wanted(
     have: Annotated[str, Query(max_length=64)] = "",
 ) -> WantedBody:
     """Tell the wanted state as soon as it differs from what the agent has, or when the time is up."""
-    state = await services_of(request).agents.wanted(name, attempt, have, HOLD_SECONDS)
-    return WantedBody.from_model(state)
+    return await _tell(request, name, await services_of(request).agents.wanted(name, attempt, have, HOLD_SECONDS))
+
+
+async def _tell(request: Request, name: str, state: Wanted) -> WantedBody:
+    return WantedBody.from_model(state, await services_of(request).agents.revocations(name, state))

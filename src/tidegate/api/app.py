@@ -30,6 +30,7 @@ from tidegate.api.routes import api_routes
 from tidegate.api.services import VERSION, Services, services_of
 from tidegate.model.errors import Busy, Invalid, NotVisible, Refused, TidegateError
 from tidegate.wire import v2
+from tidegate.wire.names import path_to_log
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,12 @@ SAFE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-NO_SUCH_CLUSTER = "cannot find this cluster: there is none of this name, or it is not yours"
+SESSION_COOKIE = "tidegate-session"
+"""What the description calls the session's cookie: one text for all gateways, in characters that a cookie may have."""
 
-_V1_STATUS = {403: 409, 413: 422, 502: 500, 503: 500, 507: 500}
+NO_SUCH_CLUSTER = "cannot find this cluster: there is none of this name, or it is neither yours nor shared with you"
+
+_V1_STATUS = {403: 409, 413: 422, 429: 500, 502: 500, 503: 500, 507: 500}
 """The official client drops the words of the former, and shows those of the latter."""
 
 
@@ -108,14 +112,14 @@ def _failure_of(request: Request, error: Exception) -> Failure:
             return Failure(error.status_code, code, words, headers=error.headers or {})
         case _:
             incident = secrets.token_hex(4)
-            log.error("incident %s: %s %s", incident, request.method, request.url.path, exc_info=error)
+            log.error("incident %s: %s %s", incident, request.method, path_to_log(request.url.path), exc_info=error)
             words = f"Something went wrong inside the gateway; its log tells more, under incident {incident}"
             return Failure(500, "internal-error", words, incident=incident)
 
 
 def _foreseen(request: Request, error: TidegateError) -> Failure:
     if error.detail:
-        log.warning("%s %s: %s (%s)", request.method, request.url.path, error.message, error.detail)
+        log.warning("%s %s: %s (%s)", request.method, path_to_log(request.url.path), error.message, error.detail)
     failure = Failure(error.status, error.code, error.message)
     match error:
         case Refused() if not _is_browser(request):
@@ -229,8 +233,9 @@ def _describe_credentials(app: FastAPI) -> None:
             "session": {
                 "type": "apiKey",
                 "in": "cookie",
-                "name": "tidegate-…",
-                "description": "A browser's session, for requests from the gateway's own pages.",
+                "name": SESSION_COOKIE,
+                "description": "A browser's session, for requests from the gateway's own pages. Each gateway calls "
+                "its cookie a little differently: this stands for that name.",
             },
         }
         return schema

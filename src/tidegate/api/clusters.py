@@ -13,9 +13,15 @@ from starlette.responses import JSONResponse, Response
 
 from tidegate.api.access import caller
 from tidegate.api.address import address_of
+from tidegate.api.audited import facts_of, tell_bounds, tell_size
 from tidegate.api.services import services_of
+from tidegate.control.catalogue import Whose
+from tidegate.model.audit import Deed
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.errors import Conflict, Invalid
+from tidegate.model.permissions import Rights, usable_rights
+from tidegate.model.principal import Principal
+from tidegate.model.share import LONGEST_NAME
 from tidegate.wire import v2
 from tidegate.wire.names import SNI_PREFIX
 
@@ -41,6 +47,14 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+OfQuery = Annotated[
+    Whose | None,
+    Query(
+        description="mine, shared (others' that are shared with you) or all (both; for administrators every "
+        "cluster). By default mine, with an owner all."
+    ),
+]
+
 
 async def create_cluster(
     request: Request, response: Response, body: v2.NewCluster, idempotency_key: IdempotencyKey = None
@@ -49,8 +63,9 @@ async def create_cluster(
     clusters = services_of(request).clusters
     options = body.options or {}
     cluster = await clusters.create(caller(request), options, hints=body.hints.to_model(), key=idempotency_key)
+    facts_of(request).cluster = cluster.name
     response.headers["Location"] = f"{address_of(request).prefix}/api/v2/clusters/{cluster.name}"
-    return v2.ClusterBody.from_model(cluster)
+    return _body(request, cluster)
 
 
 async def list_clusters(
@@ -61,23 +76,41 @@ async def list_clusters(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="Clusters on a page.")] = 100,
     cursor: Annotated[str | None, Query(max_length=500, description="The next_cursor of the page before.")] = None,
+    of: OfQuery = None,
+    owner: Annotated[str | None, Query(max_length=LONGEST_NAME, description="Only this user's.")] = None,
 ) -> Response:
     """List your clusters, newest first, also those that have ended; logs are left out."""
+    principal = caller(request)
     found = await services_of(request).clusters.entries(
-        caller(request), states=_parse_states(state), before=_parse_cursor(cursor), limit=limit + 1
+        principal,
+        whose=of or (Whose.MINE if owner is None else Whose.ALL),
+        owner=owner,
+        states=_parse_states(state),
+        before=_parse_cursor(cursor),
+        limit=limit + 1,
     )
     more = len(found) > limit
-    texts = b",".join(entry.made(_brief) for entry in found[:limit])
+    texts = b",".join(entry.made(_brief, *_stand(principal, entry.cluster)) for entry in found[:limit])
     next_cursor = json.dumps(_cursor(*found[limit - 1].place) if more else None).encode()
     return _json(b'{"clusters":[' + texts + b'],"next_cursor":' + next_cursor + b"}")
 
 
-def _brief(cluster: Cluster) -> bytes:
-    return v2.ClusterBody.from_model(cluster, brief=True).model_dump_json().encode()
+def _brief(cluster: Cluster, rights: Rights, mine: bool) -> bytes:
+    return v2.ClusterBody.from_model(cluster, rights, mine=mine, brief=True).model_dump_json().encode()
 
 
-def _whole(cluster: Cluster) -> bytes:
-    return v2.ClusterBody.from_model(cluster).model_dump_json().encode()
+def _whole(cluster: Cluster, rights: Rights, mine: bool) -> bytes:
+    return v2.ClusterBody.from_model(cluster, rights, mine=mine).model_dump_json().encode()
+
+
+def _body(request: Request, cluster: Cluster, *, note: str | None = None) -> v2.ClusterBody:
+    rights, mine = _stand(caller(request), cluster)
+    return v2.ClusterBody.from_model(cluster, rights, mine=mine, note=note)
+
+
+def _stand(principal: Principal, cluster: Cluster) -> tuple[Rights, bool]:
+    """Return what somebody may do with a cluster, and whether it is theirs."""
+    return usable_rights(principal, cluster), cluster.owner == principal.name
 
 
 def _json(text: bytes) -> Response:
@@ -114,24 +147,35 @@ def _parse_cursor(text: str | None) -> tuple[float, str] | None:
 
 async def show_cluster(request: Request, name: str) -> Response:
     """Read one cluster, also after its end."""
-    return _json((await services_of(request).clusters.entry(caller(request), name)).made(_whole))
+    principal = caller(request)
+    entry = await services_of(request).clusters.entry(principal, name)
+    return _json(entry.made(_whole, *_stand(principal, entry.cluster)))
 
 
 async def patch_cluster(request: Request, name: str, body: v2.ClusterPatch) -> v2.ClusterBody:
-    """Set the size by hand (``workers``) or by the load (``adaptive``); ``note`` tells where a limit shrank it."""
-    clusters = services_of(request).clusters
-    given = body.model_fields_set & {"workers", "adaptive"}
+    """Set the size by hand (``workers``) or by the load (``adaptive``); ``note`` tells where a limit shrank it.
+
+    Administrators set the most workers that the cluster may have (``max_workers``).
+    """
+    clusters, facts = services_of(request).clusters, facts_of(request)
+    given = body.model_fields_set & {"workers", "adaptive", "max_workers"}
     if len(given) != 1:
-        raise Invalid("cannot resize: give either workers or adaptive", field="workers")
-    if "workers" in given:
+        raise Invalid("cannot change the cluster: give one of workers, adaptive and max_workers", field="workers")
+    note = None
+    if "max_workers" in given:
+        facts.deed, facts.detail = Deed.LIMIT_SET, f"at most {tell_size(body.max_workers)}"
+        cluster = await clusters.limit(caller(request), name, body.max_workers)
+    elif "workers" in given:
+        facts.detail = tell_size(body.workers)
         cluster, note = await clusters.scale(caller(request), name, body.workers, body.group)
     else:
         bounds = body.adaptive or v2.NewBounds()
         active = body.adaptive is not None
+        facts.detail = tell_bounds(bounds.minimum, bounds.maximum, active=active)
         cluster, note = await clusters.adapt(
             caller(request), name, bounds.minimum, bounds.maximum, active=active, group=body.group
         )
-    return v2.ClusterBody.from_model(cluster, note=note)
+    return _body(request, cluster, note=note)
 
 
 async def stop_cluster(request: Request, name: str) -> Response:
@@ -139,7 +183,7 @@ async def stop_cluster(request: Request, name: str) -> Response:
     cluster = await services_of(request).clusters.stop(caller(request), name)
     if cluster.state.ended:
         return Response(status_code=204)
-    return JSONResponse(v2.ClusterBody.from_model(cluster).model_dump(mode="json"), status_code=202)
+    return JSONResponse(_body(request, cluster).model_dump(mode="json"), status_code=202)
 
 
 async def show_credentials(request: Request, name: str) -> v2.Credentials:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from typing import Annotated, TypeVar
 
 from fastapi import Header, Query
@@ -17,6 +18,8 @@ from starlette.responses import Response, StreamingResponse
 
 from tidegate.api.access import caller
 from tidegate.api.services import services_of
+from tidegate.control.catalogue import Whose
+from tidegate.model.errors import NotVisible
 from tidegate.model.event import RecordedEvent
 from tidegate.wire import v2
 
@@ -34,14 +37,19 @@ After = Annotated[int | None, Query(ge=0, le=LARGEST_ID, description="Only event
 LastEventId = Annotated[int | None, Header(ge=0, le=LARGEST_ID, description="The same, as browsers send it.")]
 
 
-async def follow_all(request: Request, after: After = None, last_event_id: LastEventId = None) -> Response:
+async def follow_all(
+    request: Request,
+    after: After = None,
+    last_event_id: LastEventId = None,
+    of: Annotated[Whose, Query(description="Of which clusters, as in the list.")] = Whose.MINE,
+) -> Response:
     """Follow what happens to your clusters, from now on or from where you were."""
     services = services_of(request)
     since = last_event_id if last_event_id is not None else after
     if since is None:
         # Now is when the answer begins: whoever has read its head and acts then will be told of it.
         since = await services.clusters.last_event_id()
-    return stream(services.clusters.follow(caller(request), after=since))
+    return stream(services.clusters.follow(caller(request), whose=of, after=since))
 
 
 async def follow_cluster(
@@ -78,12 +86,14 @@ def stream(events: AsyncIterator[RecordedEvent]) -> StreamingResponse:
 
 async def _messages(events: AsyncIterator[RecordedEvent]) -> AsyncIterator[str]:
     yield f"retry: {RETRY_MILLISECONDS}\n\n"
-    async for event in with_pauses(events, PING_SECONDS):
-        if event is None:
-            yield ": still here\n\n"
-        else:
-            body = v2.EventBody.from_model(event)
-            yield f"id: {body.id}\nevent: {body.kind}\ndata: {body.model_dump_json()}\n\n"
+    # A share that is withdrawn between the answer and its first event: the stream ends, and whoever comes back is told.
+    with suppress(NotVisible):
+        async for event in with_pauses(events, PING_SECONDS):
+            if event is None:
+                yield ": still here\n\n"
+            else:
+                body = v2.EventBody.from_model(event)
+                yield f"id: {body.id}\nevent: {body.kind}\ndata: {body.model_dump_json()}\n\n"
 
 
 async def with_pauses(items: AsyncIterator[T], seconds: float) -> AsyncIterator[T | None]:

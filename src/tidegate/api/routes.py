@@ -1,7 +1,7 @@
 """The whole API on one screen: method, path, who may call it, and what answers.
 
 What only shows is for every ``reader``; what changes something or hands out credentials is for a ``user``, whose
-credential is not read-only.
+credential is not read-only. What is to stand in the audit log when it was done says which deed it is.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from tidegate.api import about, agents, clusters, events, internal, login, options, tokens, v1
+from tidegate.api import about, agents, audit, clusters, events, internal, login, options, shares, tokens, v1
 from tidegate.api.access import PROVED, GuardedRoute, Rule, agent, anyone, reader, user
 from tidegate.api.access import internal as own_process
+from tidegate.model.audit import Deed
 from tidegate.wire.names import AGENT_PATH
 from tidegate.wire.v2 import ClusterBody, ClusterList, ErrorBody, Health
 from tidegate.wire.v2_tokens import DeviceWaiting, MintedToken
@@ -22,10 +23,14 @@ from tidegate.wire.v2_tokens import DeviceWaiting, MintedToken
 _CLUSTER_1 = "/api/v1/clusters/{name}"
 _CLUSTERS = "/api/v2/clusters"
 _CLUSTER = "/api/v2/clusters/{name}"
+_SHARES = _CLUSTER + "/shares"
+_SHARE = _SHARES + "/{grantee:path}"
+_LINKS = _CLUSTER + "/links"
 _TOKENS = "/api/v2/tokens"
 
 _DEVICE: dict[int, type[BaseModel] | None] = {200: MintedToken, 202: DeviceWaiting}
 _STOPS = {202: ClusterBody, 204: None}
+_NOTHING: dict[str, Any] = {"status_code": 204, "answers": {204: None}}
 
 
 def api_routes() -> list[GuardedRoute]:
@@ -36,43 +41,75 @@ def api_routes() -> list[GuardedRoute]:
         _plain("GET", "/api/health", anyone, about.health),
         _plain("GET", "/api/v1/options", reader, v1.list_options),
         _plain("GET", "/api/v1/clusters/", reader, v1.list_clusters),
-        _plain("POST", "/api/v1/clusters/", user, v1.create_cluster),
+        _plain("POST", "/api/v1/clusters/", user, v1.create_cluster, Deed.CLUSTER_CREATE),
         # It shows what one connects with.
-        _plain("GET", _CLUSTER_1, user, v1.show_cluster),
-        _plain("DELETE", _CLUSTER_1, user, v1.stop_cluster),
-        _plain("POST", _CLUSTER_1 + "/scale", user, v1.scale_cluster),
-        _plain("POST", _CLUSTER_1 + "/adapt", user, v1.adapt_cluster),
+        _plain("GET", _CLUSTER_1, user, v1.show_cluster, Deed.CREDENTIALS_READ),
+        _plain("DELETE", _CLUSTER_1, user, v1.stop_cluster, Deed.CLUSTER_STOP),
+        _plain("POST", _CLUSTER_1 + "/scale", user, v1.scale_cluster, Deed.CLUSTER_SCALE),
+        _plain("POST", _CLUSTER_1 + "/adapt", user, v1.adapt_cluster, Deed.CLUSTER_SCALE),
         # Our own.
         _open("GET", "/api/v2/health", anyone, about.health, answers={200: Health, 503: Health}),
         _open("GET", "/api/v2/version", anyone, about.version),
         _plain("GET", "/api/v2/openapi.json", anyone, about.openapi),
         _open("GET", "/api/v2/whoami", reader, about.whoami),
         _open("GET", "/api/v2/options", reader, options.list_options),
-        _open("POST", _CLUSTERS, user, clusters.create_cluster, 409, status_code=201),
+        _open("POST", _CLUSTERS, user, clusters.create_cluster, 409, status_code=201, deed=Deed.CLUSTER_CREATE),
         _open("GET", _CLUSTERS, reader, clusters.list_clusters, answers={200: ClusterList}),
         _open("GET", _CLUSTER, reader, clusters.show_cluster, 404, answers={200: ClusterBody}),
-        _open("PATCH", _CLUSTER, user, clusters.patch_cluster, 404, 409),
-        _open("DELETE", _CLUSTER, user, clusters.stop_cluster, 404, status_code=202, answers=_STOPS),
-        _open("GET", _CLUSTER + "/credentials", user, clusters.show_credentials, 404, 409),
-        _open("GET", _CLUSTER + "/logs", reader, clusters.show_logs, 404),
+        _open("PATCH", _CLUSTER, user, clusters.patch_cluster, 404, 409, deed=Deed.CLUSTER_SCALE),
+        _open(
+            "DELETE",
+            _CLUSTER,
+            user,
+            clusters.stop_cluster,
+            404,
+            status_code=202,
+            answers=_STOPS,
+            deed=Deed.CLUSTER_STOP,
+        ),
+        _open("GET", _CLUSTER + "/credentials", user, clusters.show_credentials, 404, 409, deed=Deed.CREDENTIALS_READ),
+        _open("GET", _CLUSTER + "/logs", reader, clusters.show_logs, 404, deed=Deed.LOGS_READ),
         _stream(_CLUSTER + "/events", events.follow_cluster, 404),
+        _open("GET", _SHARES, reader, shares.list_shares, 403, 404),
+        _open("PUT", _SHARE, user, shares.give_share, 404, 409, deed=Deed.SHARE_GIVE),
+        _open("DELETE", _SHARE, user, shares.withdraw_share, 404, deed=Deed.SHARE_WITHDRAW, **_NOTHING),
+        _open("GET", _LINKS, reader, shares.list_links, 403, 404),
+        _open("POST", _LINKS, user, shares.make_link, 404, 409, status_code=201, deed=Deed.LINK_MAKE),
+        _open("DELETE", _LINKS + "/{id}", user, shares.withdraw_link, 404, deed=Deed.LINK_WITHDRAW, **_NOTHING),
         _stream("/api/v2/events", events.follow_all),
-        _open("POST", _TOKENS, user, tokens.create_token, 409, status_code=201),
+        _open("POST", _TOKENS, user, tokens.create_token, 409, status_code=201, deed=Deed.TOKEN_CREATE),
         _open("GET", _TOKENS, reader, tokens.list_tokens),
-        _open("DELETE", _TOKENS + "/{id}", user, tokens.revoke_token, 404, status_code=204, answers={204: None}),
+        _open(
+            "DELETE",
+            _TOKENS + "/{id}",
+            user,
+            tokens.revoke_token,
+            404,
+            deed=Deed.TOKEN_REVOKE,
+            **_NOTHING,
+        ),
+        _open("GET", "/api/v2/audit", reader, audit.list_audit, 404),
         # Logins in a terminal: who it is comes out in the end.
-        _open("POST", "/api/v2/login/device", anyone, login.begin_device, 404),
-        _open("POST", "/api/v2/login/device/token", anyone, login.complete_device, 404, answers=_DEVICE),
+        _open("POST", "/api/v2/login/device", anyone, login.begin_device, 404, deed=Deed.LOGIN),
+        _open(
+            "POST",
+            "/api/v2/login/device/token",
+            anyone,
+            login.complete_device,
+            404,
+            answers=_DEVICE,
+            deed=Deed.LOGIN,
+        ),
         # What runs in the clusters.
-        _plain("POST", AGENT_PATH + "/report", agent, agents.report),
-        _plain("GET", AGENT_PATH + "/wanted", agent, agents.wanted),
+        _plain("POST", AGENT_PATH + "/report", agent, agents.report, Deed.REPORT),
+        _plain("GET", AGENT_PATH + "/wanted", agent, agents.wanted, Deed.REPORT),
         # The gateway's own processes, over the Unix socket.
-        _plain("POST", "/internal/dashboard-access", own_process, internal.dashboard_access),
+        _plain("POST", "/internal/dashboard-access", own_process, internal.dashboard_access, Deed.DASHBOARD_OPEN),
     ]
 
 
-def _plain(method: str, path: str, rule: Rule, handler: Callable[..., Any]) -> GuardedRoute:
-    return GuardedRoute(method, path, rule, handler, include_in_schema=False)
+def _plain(method: str, path: str, rule: Rule, handler: Callable[..., Any], deed: Deed = Deed.READ) -> GuardedRoute:
+    return GuardedRoute(method, path, rule, handler, deed=deed, include_in_schema=False)
 
 
 def _open(

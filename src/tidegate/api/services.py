@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
@@ -12,11 +12,14 @@ from starlette.requests import HTTPConnection
 from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
 from tidegate.authn.flows import Flows
-from tidegate.authn.personal import PersonalTokens
+from tidegate.authn.limits import LoginLimits
+from tidegate.authn.personal import PersonalTokens, ends_nothing
 from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import Sessions
 from tidegate.control.agents import Agents
+from tidegate.control.audit import Audit
 from tidegate.control.clusters import Clusters
+from tidegate.control.shares import Shares
 from tidegate.store.base import Store
 
 VERSION = version("tidegate")
@@ -32,8 +35,12 @@ class Services:
         What users can ask.
     agents : Agents
         What the agents in the schedulers can say and ask.
+    shares : Shares
+        What users can ask about sharing.
     store : Store
         For the health check and the tickets of dashboards.
+    audit : Audit
+        The audit log.
     logins : mapping
         The authenticators by the names that the configuration gives them; asked in this order, the first that knows the
         caller decides.
@@ -45,8 +52,12 @@ class Services:
         One-time links into the console.
     flows : Flows
         Logins by another page that have begun.
+    login_limits : LoginLimits
+        How often somebody may be wrong about who they are.
     roster : Roster
         Groups and administrators that the configuration names.
+    end_vouched : callable
+        Ends the dashboards that are open because of a session (its mark) that has ended.
     clock : callable
         Returns the time in seconds since the epoch.
     proxy_address : str or None
@@ -58,13 +69,17 @@ class Services:
 
     clusters: Clusters
     agents: Agents
+    shares: Shares
     store: Store
+    audit: Audit
     logins: Mapping[str, Authenticator]
     tokens: PersonalTokens
     sessions: Sessions
     codes: LoginCodes
     flows: Flows
+    login_limits: LoginLimits = field(default_factory=LoginLimits)
     roster: Roster = field(default_factory=Roster)
+    end_vouched: Callable[[str], Awaitable[None]] = ends_nothing
     clock: Callable[[], float] = time.time
     proxy_address: str | None = None
     dashboard_host: str | None = "{name}.localhost"

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.api.access import caller
+from tidegate.api.audited import facts_of
 from tidegate.api.services import services_of
 from tidegate.wire import v2_tokens
 
@@ -19,6 +20,7 @@ async def create_token(request: Request, body: v2_tokens.NewToken) -> v2_tokens.
     """Make a personal token. This answer has its secret; nobody can read it again."""
     tokens = services_of(request).tokens
     token, secret = await tokens.create(caller(request), body.label, days=body.days, scope=body.scope)
+    facts_of(request).detail = f"{token.id}, {token.scope.value}: {token.label}"
     return v2_tokens.MintedToken.from_model(token, secret=secret)
 
 
@@ -30,5 +32,6 @@ async def list_tokens(request: Request, user: User = None) -> v2_tokens.TokenLis
 
 async def revoke_token(request: Request, id: str, user: User = None) -> Response:
     """Revoke a personal token: from now on it is refused."""
+    facts_of(request).detail = id if user is None else f"{id} of {user}"
     await services_of(request).tokens.revoke(caller(request), id, user)
     return Response(status_code=204)

@@ -1,25 +1,28 @@
 """The dask-gateway protocol, version 1: a thin translation for the unmodified official client.
 
 It differs from dask-gateway in three things, on purpose. What is not yours does not exist (404, and ``DELETE`` is 204
-without effect), where dask-gateway says 403. A client that waits for a cluster that failed is told why, as an error:
-of a report that says FAILED it would print fixed words. And errors that this client cannot show (it keeps the words of
-404, 409, 422 and 500 only) come under a status that it can show; ``api/app.py`` does that.
+without effect), where dask-gateway says 403; what is shared with you for use you can connect to by its name. A client
+that waits for a cluster that failed is told why, as an error: of a report that says FAILED it would print fixed words.
+And errors that this client cannot show (it keeps the words of 404, 409, 422 and 500 only) come under a status that it
+can show; ``api/app.py`` does that.
 """
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tidegate.api.access import caller
+from tidegate.api.audited import facts_of, tell_bounds, tell_size
 from tidegate.api.body import read_object
 from tidegate.api.services import VERSION, services_of
+from tidegate.model import reasons
 from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.errors import Conflict, Invalid, NotVisible
+from tidegate.model.permissions import Action
 from tidegate.wire import v1
 
 WAIT_SECONDS = 20.0
@@ -63,6 +66,7 @@ async def create_cluster(request: Request) -> JSONResponse:
     if not isinstance(options, dict):
         raise Invalid("cannot create a cluster: cluster_options must be a JSON object", field="cluster_options")
     cluster = await services_of(request).clusters.create(caller(request), options)
+    facts_of(request).cluster = cluster.name
     return JSONResponse({"name": cluster.name}, status_code=201)
 
 
@@ -70,12 +74,13 @@ async def show_cluster(request: Request, name: str) -> JSONResponse:
     """Report one cluster; with ``?wait`` as soon as it runs, or has failed, or the time is up."""
     clusters = services_of(request).clusters
     if v1.parse_wait(request.query_params.get("wait")):
-        cluster = await clusters.wait(caller(request), name, WAIT_SECONDS)
+        cluster = await clusters.wait(caller(request), name, WAIT_SECONDS, Action.CONNECT)
         _raise_if_failed(cluster)
     else:
-        cluster = await clusters.get(caller(request), name)
+        cluster = await clusters.get(caller(request), name, Action.CONNECT)
     running = cluster.state is ClusterState.RUNNING
     credentials = await clusters.client_credentials(caller(request), name) if running else None
+    facts_of(request).happened = credentials is not None
     return JSONResponse(v1.cluster_report(cluster, credentials))
 
 
@@ -84,20 +89,25 @@ def _raise_if_failed(cluster: Cluster) -> None:
     if reason is None or cluster.target is not Target.STOPPED:
         return
     what = "failed to start" if cluster.started_at is None else "has failed"
+    if reason.code in reasons.WANTED:
+        what = "was stopped"
     log = f"\n\nThe end of its log:\n{reason.log_tail}" if reason.log_tail else ""
     raise Conflict(f"Cluster {cluster.name} {what}: {reason.message}{log}")
 
 
 async def stop_cluster(request: Request, name: str) -> Response:
     """Stop a cluster; 204 as well where there is none, or it has ended, or it is not the caller's."""
-    with suppress(NotVisible):
+    try:
         await services_of(request).clusters.stop(caller(request), name)
+    except NotVisible as error:
+        facts_of(request).error = error
     return Response(status_code=204)
 
 
 async def scale_cluster(request: Request, name: str) -> JSONResponse:
     """Set the number of workers by hand."""
     count = (await read_object(request)).get("count")
+    facts_of(request).detail = tell_size(count)
     _, note = await services_of(request).clusters.scale(caller(request), name, count)
     return _answer(note)
 
@@ -108,9 +118,9 @@ async def adapt_cluster(request: Request, name: str) -> JSONResponse:
     active = body.get("active", True)
     if not isinstance(active, bool):
         raise Invalid("cannot adapt: active must be true or false", field="active")
-    _, note = await services_of(request).clusters.adapt(
-        caller(request), name, body.get("minimum"), body.get("maximum"), active=active
-    )
+    minimum, maximum = body.get("minimum"), body.get("maximum")
+    facts_of(request).detail = tell_bounds(minimum, maximum, active=active)
+    _, note = await services_of(request).clusters.adapt(caller(request), name, minimum, maximum, active=active)
     return _answer(note)
 
 

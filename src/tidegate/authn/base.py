@@ -23,16 +23,18 @@ from tidegate.model.principal import Principal
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What a caller presented: the scheme in lower case (``basic``, ``bearer``, ...) and what follows, undecoded."""
+    """What a caller presented: the scheme in lower case (``basic``, ``bearer``, ...), what follows, undecoded, and from
+    which address; empty where that is not known."""
 
     scheme: str
     value: str
+    client: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
         return f"Presented(scheme={self.scheme!r})"
 
 
-def parse_authorization(header: str | None) -> Presented | None:
+def parse_authorization(header: str | None, client: str = "") -> Presented | None:
     """Split an ``Authorization`` header; None for an absent or malformed one.
 
     >>> parse_authorization("Bearer abc")
@@ -45,7 +47,7 @@ def parse_authorization(header: str | None) -> Presented | None:
     scheme, _, value = header.strip().partition(" ")
     if not value or not scheme.isascii():
         return None
-    return Presented(scheme.lower(), value.strip())
+    return Presented(scheme.lower(), value.strip(), client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,8 @@ class Authenticator(Protocol):
 class PasswordLogin(Protocol):
     """Knows people by a name and a password."""
 
-    async def check_password(self, username: str, password: str) -> Principal | None:
-        """Return who that is, or None."""
+    async def check_password(self, username: str, password: str, client: str = "") -> Principal | None:
+        """Return who that is, or None. Among those who ask from different addresses nobody waits for all others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 They stand in a file (``users.py``), and a change of it holds from the next request on. A hash is meant to be slow
 (50 ms), and a program sends its password with every request. So a right answer is remembered for ``CACHE_SECONDS``,
 under a keyed hash of the password. A name that is not in the file costs as much time as one that is: nobody learns
-names by the clock.
+names by the clock. What was wrong is remembered too, beside the hash that it did not fit: a program that repeats it
+costs nothing.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -17,13 +17,14 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from tidegate.authn.base import Accepted, Presented
+from tidegate.authn.turns import Turns
 from tidegate.authn.users import LONGEST, BadUsers, UnreadableUsers, User, UserFile
 from tidegate.model.principal import Principal
 from tidegate.settings import FilePath, Section
@@ -38,7 +39,9 @@ COMPLAINT_SECONDS = 60.0
 """Between two lines in the log about a file that is not as it must be."""
 
 CACHE_SIZE = 10_000
-"""How many right answers are remembered at the most."""
+"""How many right answers are remembered at the most, and how many wrong ones."""
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +84,11 @@ class PasswordAuthenticator:
         self._nobody = self._hasher.hash(secrets.token_urlsafe())
         self._key = secrets.token_bytes(32)
         self._right: dict[tuple[str, str, bytes], float] = {}
+        self._wrong: dict[tuple[str, str, bytes], None] = {}
         self._users: dict[str, User] = {}
         self._version: tuple[int, int, int] | None = None
         self._complained = -COMPLAINT_SECONDS
-        self._threads = ThreadPoolExecutor(THREADS, "passwords")
+        self._turns = Turns(THREADS, "passwords")
 
     async def start(self) -> None:
         """Read the file, so that a mistake in it shows at the start."""
@@ -93,7 +97,7 @@ class PasswordAuthenticator:
 
     async def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._turns.close()
 
     async def authenticate(self, presented: Presented) -> Accepted | None:
         """Return whose name and password a Basic credential brings, or None."""
@@ -107,15 +111,23 @@ class PasswordAuthenticator:
         # Clients do not agree: UTF-8 (RFC 7617), or Latin-1 as the official dask-gateway client.
         for encoding in ("utf-8", "latin-1"):
             try:
-                principal = await self.check_password(name.decode(encoding), password.decode(encoding))
+                principal = await self.check_password(
+                    name.decode(encoding), password.decode(encoding), presented.client
+                )
             except UnicodeDecodeError:
                 continue
             if principal is not None or raw.isascii():
                 return Accepted(principal) if principal else None
         return None
 
-    async def check_password(self, username: str, password: str) -> Principal | None:
-        """Return who that is, or None."""
+    async def check_password(self, username: str, password: str, client: str = "") -> Principal | None:
+        """Return who that is, or None.
+
+        Raises
+        ------
+        Busy
+            When too many passwords wait to be checked.
+        """
         if len(password.encode("utf-8", "replace")) > LONGEST:
             return None
         self._look()
@@ -124,12 +136,13 @@ class PasswordAuthenticator:
         key = (username, hashed, hmac.digest(self._key, password.encode("utf-8", "replace"), hashlib.sha256))
         if self._right.get(key, 0.0) <= self._clock():
             self._right.pop(key, None)
-            right = await asyncio.get_running_loop().run_in_executor(self._threads, self._verify, hashed, password)
-            if not right or user is None:
+            if key in self._wrong:
                 return None
-            self._right[key] = self._clock() + CACHE_SECONDS
-            if len(self._right) > CACHE_SIZE:
-                del self._right[next(iter(self._right))]
+            right = await self._turns.run(client, self._verify, hashed, password)
+            if not right or user is None:
+                _remember(self._wrong, key, None)
+                return None
+            _remember(self._right, key, self._clock() + CACHE_SECONDS)
         return Principal(user.name, user.groups, method="passwords") if user else None
 
     def _verify(self, hashed: str, password: str) -> bool:
@@ -162,3 +175,9 @@ class PasswordAuthenticator:
         if self._clock() - self._complained >= COMPLAINT_SECONDS:
             self._complained = self._clock()
             log.error("%s", words)
+
+
+def _remember(answers: dict[tuple[str, str, bytes], T], key: tuple[str, str, bytes], value: T) -> None:
+    answers[key] = value
+    if len(answers) > CACHE_SIZE:
+        del answers[next(iter(answers))]

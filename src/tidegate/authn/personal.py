@@ -1,14 +1,15 @@
 """What users can ask about their personal tokens: make, list, revoke.
 
 A token never passes on more than its maker has at the time: one that was made with a token is neither wider nor longer
-lived than that. What is stored with it is the user's name and the groups that an authenticator vouched for, never a
-role (see ``roster.py``).
+lived than that. Where another service vouches for a program (a token of JupyterHub, a ticket of Kerberos), nobody tells
+us for how long: what is made with that has a bound of its own. What is stored with a token is the user's name and the
+groups that an authenticator vouched for, never a role (see ``roster.py``).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tidegate.authn.roster import Roster
@@ -18,16 +19,25 @@ from tidegate.model.principal import Principal, Scope, Token
 
 DAY = 86400.0
 
+BY_SERVICE = ("jupyterhub", "kerberos")
+"""Methods by which a program shows a credential that has an end, and does not say when."""
+
 MOST = 100
 """Tokens of one user. A program that makes one whenever it runs is told so before the list is of no use."""
 
 
+async def ends_nothing(by: str) -> None:
+    """Stand for the proxies where there are none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """How long tokens are good, in seconds: when nothing is said, and at the most."""
+    """How long tokens are good, in seconds: when nothing is said, at the most, and at the most if they are made with a
+    credential of another service, whose end is not known."""
 
     default: float = 90 * DAY
     longest: float = 366 * DAY
+    by_service: float = 30 * DAY
 
 
 class PersonalTokens:
@@ -43,6 +53,8 @@ class PersonalTokens:
     lifetimes : Lifetimes
     clock : callable
         Returns the time in seconds since the epoch.
+    revoked : callable
+        Ends what is open because of a token (its id) that is no more.
     """
 
     def __init__(
@@ -52,11 +64,13 @@ class PersonalTokens:
         roster: Roster,
         lifetimes: Lifetimes,
         clock: Callable[[], float] = time.time,
+        revoked: Callable[[str], Awaitable[None]] = ends_nothing,
     ) -> None:
         self._store = store
         self._authenticator = authenticator
         self._roster = roster
         self._clock = clock
+        self._revoked = revoked
         self.lifetimes = lifetimes
 
     async def create(
@@ -81,6 +95,9 @@ class PersonalTokens:
         now = self._clock()
         if principal.scope is not Scope.FULL:
             raise NotAllowed("cannot make a token with a read-only one")
+        if principal.actor:
+            # It would go on acting as them, without a trace.
+            raise NotAllowed(f"cannot make a token on behalf of {principal.name}: only {principal.name} can")
         if not label.isprintable():
             raise Invalid("cannot make a token: its label must be one line of text", field="label")
         expires_at = self._end(principal, days, now)
@@ -95,11 +112,19 @@ class PersonalTokens:
                 f"cannot make a token for {days:g} days: here one is good for at most {longest:g} days", field="days"
             )
         expires_at = now + (self.lifetimes.default if days is None else days * DAY)
-        if principal.until is None or expires_at <= principal.until:
+        until = principal.until
+        if until is None and principal.method in BY_SERVICE:
+            until = now + self.lifetimes.by_service
+            if days is not None and expires_at > until:
+                raise NotAllowed(
+                    f"cannot make a token for {days:g} days with a credential of {principal.method}: at most "
+                    f"{self.lifetimes.by_service / DAY:g} days. Log in by the console to make one for longer"
+                )
+        if until is None or expires_at <= until:
             return expires_at
         if days is None:
-            return principal.until
-        left = (principal.until - now) / DAY
+            return until
+        left = (until - now) / DAY
         raise NotAllowed(
             f"cannot make a token for {days:g} days: the one that it is asked for with expires in {left:.3g} days. "
             "Log in another way to make one that is good for longer"
@@ -129,6 +154,7 @@ class PersonalTokens:
         known = await self.list(principal, user)
         if not any(token.id == token_id for token in known) or not await self._authenticator.revoke(token_id):
             raise NotVisible("cannot find this token: there is none of this id, or it is not yours")
+        await self._revoked(token_id)
 
     async def still_vouches_for(self, principal: Principal) -> bool:
         """Return whether the token that a session was begun with is still there; True where there was none."""

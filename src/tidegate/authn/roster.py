@@ -41,6 +41,14 @@ class Roster:
         admin = principal.admin or principal.name in self.admins or not vouched.isdisjoint(self.admin_groups)
         return replace(principal, groups=groups, admin=admin)
 
+    def stand_in(self, admin: Principal, name: str) -> Principal:
+        """Return the user ``name`` as ``admin`` acts on their behalf: with the groups that they have here, and no role.
+
+        What the administrator's credential is good for, and until when, stays.
+        """
+        principal = replace(admin, name=name, groups=frozenset(), admin=False, actor=admin.name)
+        return replace(principal, groups=self._named(principal))
+
     def to_store(self, principal: Principal) -> Principal:
         """Return what of a user may be stored with a token: no role, and no group that the configuration gives."""
         return Principal(principal.name, principal.groups - self._named(principal))

@@ -3,71 +3,95 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from tidegate.client.errors import GatewayValueError, GatewayWarning
+from tidegate.cli import shares
+from tidegate.cli.gateway import Address, AsJson, Name, OnBehalfOf, add_row, new_table, open_gateway, print_table
+from tidegate.cli.plain import plain
+from tidegate.client.errors import GatewayValueError
 from tidegate.client.gateway import Gateway
 from tidegate.client.report import ClusterReport, ClusterStatus
 from tidegate.client.sizes import checked_count
 
-app = typer.Typer(help="List, make, size and stop your clusters.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="List, make, size, share and stop clusters.", no_args_is_help=True, pretty_exceptions_enable=False
+)
 
-Address = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="The gateway. Default: what the Dask configuration says.", show_default=False),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The cluster's name.", show_default=False)]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="The clusters' names.", show_default=False)]
 
-WIDE = 200
-"""Columns of a table that is not shown in a terminal: nothing is cut off, so that `grep` finds whole names."""
+
+class Whose(str, Enum):
+    """Whose clusters are listed."""
+
+    MINE = "mine"
+    SHARED = "shared"
+    ALL = "all"
+
+
+_RIGHTS = {
+    "connect": "connect to it",
+    "dashboard": "see its dashboard",
+    "logs": "read its logs",
+    "scale": "resize it",
+    "limit": "limit it",
+    "share": "share it",
+    "stop": "stop it",
+}
+"""What ``show`` says that one may do with somebody else's cluster."""
+
+_NONE = {Whose.MINE: "of yours", Whose.SHARED: "shared with you", Whose.ALL: "that you may see"}
 
 
 @app.command("list")
 def list_clusters(
-    address: Address = None,
+    of: Annotated[
+        Whose, typer.Option(help="Whose: yours, those of others that are shared with you, or all that you may see.")
+    ] = Whose.MINE,
+    owner: Annotated[
+        str | None, typer.Option(metavar="USER", help="Only this user's, of all that you may see.", show_default=False)
+    ] = None,
     status: Annotated[
         list[str] | None,
         typer.Option(help="Only these: pending, running, stopping, stopped, failed. Default: pending and running."),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+    address: Address = None,
+    on_behalf_of: OnBehalfOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """List your clusters, newest first."""
-    with _gateway(address) as gateway:
-        reports = gateway.list_clusters(list(ClusterStatus) if every else status or None)
+    """List clusters, newest first."""
+    with open_gateway(address, on_behalf_of) as gateway:
+        statuses = list(ClusterStatus) if every else status or None
+        reports = gateway.list_clusters(statuses, of=of.value, owner=owner)
         if as_json:
             typer.echo(json.dumps([_to_json(report) for report in reports], indent=2))
         elif not reports:
-            typer.echo(f"There is no {'' if every or status else 'running '}cluster of yours at {gateway.address}.")
+            whose = f"of {owner} that you may see" if owner else _NONE[of]
+            typer.echo(f"There is no {'' if every or status else 'running '}cluster {whose} at {gateway.address}.")
         else:
-            _console().print(_table(reports))
+            print_table(_table(reports, owners=owner is not None or of is not Whose.MINE))
 
 
 @app.command()
-def show(name: Name, address: Address = None, as_json: AsJson = False) -> None:
+def show(name: Name, address: Address = None, on_behalf_of: OnBehalfOf = None, as_json: AsJson = False) -> None:
     """Show one cluster: state, size, options, and why it ended."""
-    with _gateway(address) as gateway:
+    with open_gateway(address, on_behalf_of) as gateway:
         report = gateway.get_cluster(name)
     if as_json:
         typer.echo(json.dumps(_to_json(report), indent=2))
         return
-    console = _console()
-    table = Table(show_header=False, box=None, pad_edge=False)
+    table = new_table("", "", folded=("",))
     for title, value in _details(report):
-        table.add_row(title, value)
-    console.print(table)
+        add_row(table, title, value)
+    print_table(table)
     if report.reason and report.reason.get("log_tail"):
-        console.print("\nThe end of its log:", report.reason["log_tail"], sep="\n", markup=False, highlight=False)
+        typer.echo(f"\nThe end of its log:\n{plain(report.reason['log_tail'])}")
 
 
 @app.command()
@@ -78,6 +102,7 @@ def create(
     workers: Annotated[int | None, typer.Option(metavar="N", help="How many workers to begin with.")] = None,
     wait: Annotated[bool, typer.Option(help="Return when it runs, or at once.")] = True,
     address: Address = None,
+    on_behalf_of: OnBehalfOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a cluster, and leave it running until it is stopped."""
@@ -85,7 +110,7 @@ def create(
         checked_count(workers)  # before there is a cluster that nobody was told the name of
         if not wait:
             raise GatewayValueError("cannot set --workers with --no-wait: a cluster is sized when it runs")
-    with _gateway(address) as gateway:
+    with open_gateway(address, on_behalf_of) as gateway:
         chosen = _parse_options(gateway, option or [])
         if wait:
             cluster = gateway.new_cluster(chosen, shutdown_on_close=False)
@@ -111,9 +136,10 @@ def scale(
     name: Name,
     workers: Annotated[int, typer.Argument(metavar="N", help="How many workers.", show_default=False)],
     address: Address = None,
+    on_behalf_of: OnBehalfOf = None,
 ) -> None:
     """Set the number of workers."""
-    with _gateway(address) as gateway:
+    with open_gateway(address, on_behalf_of) as gateway:
         report = gateway.scale_cluster(name, workers)
     typer.echo(f"{name}: {report.workers} / {report.wanted} worker{'' if report.wanted == 1 else 's'}")
 
@@ -125,18 +151,32 @@ def adapt(
     maximum: Annotated[int | None, typer.Option("--max", metavar="N", help="Never more workers.")] = None,
     off: Annotated[bool, typer.Option("--off", help="Leave it at its present size.")] = False,
     address: Address = None,
+    on_behalf_of: OnBehalfOf = None,
 ) -> None:
     """Let the load decide the number of workers."""
-    with _gateway(address) as gateway:
+    with open_gateway(address, on_behalf_of) as gateway:
         report = gateway.adapt_cluster(name, minimum, maximum, active=not off)
     bounds = f"adaptive, {report.adaptive[0]} to {report.adaptive[1]} workers" if report.adaptive else "not adaptive"
     typer.echo(f"{name}: {bounds}")
 
 
+@app.command(context_settings={"ignore_unknown_options": True})
+def limit(
+    name: Name,
+    workers: Annotated[int, typer.Argument(metavar="N", help="How many workers at the most.", show_default=False)],
+    address: Address = None,
+) -> None:
+    """Limit the size of somebody's cluster; for administrators. Workers that run go on."""
+    with open_gateway(address) as gateway:
+        report = gateway.limit_cluster(name, workers)
+    most = f"{report.max_workers} worker{'' if report.max_workers == 1 else 's'}"
+    typer.echo(f"{name} of {report.owner}: at most {most} ({report.max_workers_reason})")
+
+
 @app.command()
-def stop(names: Names, address: Address = None) -> None:
+def stop(names: Names, address: Address = None, on_behalf_of: OnBehalfOf = None) -> None:
     """Stop clusters. Those that have ended already are no error."""
-    with _gateway(address) as gateway:
+    with open_gateway(address, on_behalf_of) as gateway:
         for name in names:
             gateway.stop_cluster(name)
             typer.echo(f"{name}: is being stopped")
@@ -148,10 +188,11 @@ def logs(
     process: Annotated[str | None, typer.Option(help="Only this one: scheduler, or a worker's name.")] = None,
     lines: Annotated[int, typer.Option(min=1, max=10_000, help="The last lines of each.")] = 200,
     address: Address = None,
+    on_behalf_of: OnBehalfOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the logs of a cluster, also after its end."""
-    with _gateway(address) as gateway:
+    with open_gateway(address, on_behalf_of) as gateway:
         texts = gateway.get_logs(name, lines)
     if process is not None and process not in texts:
         raise GatewayValueError(f"cannot find a log of {process!r}: cluster {name} has {', '.join(texts) or 'none'}")
@@ -162,19 +203,14 @@ def logs(
     for one, text in chosen.items():
         if process is None:
             typer.secho(f"==> {one} <==", bold=True)
-        typer.echo(text.rstrip("\n"))
+        typer.echo(plain(text).rstrip("\n"))
 
 
-@contextmanager
-def _gateway(address: str | None) -> Iterator[Gateway]:
-    """Open the gateway; what it warns of is said as a sentence."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", GatewayWarning)
-        with Gateway(address) as gateway:
-            yield gateway
-    for warning in caught:
-        if issubclass(warning.category, GatewayWarning):
-            typer.echo(str(warning.message), err=True)
+app.command("share")(shares.share)
+app.command("unshare")(shares.unshare)
+app.command("shares")(shares.list_shares)
+app.command("link")(shares.link)
+app.command("unlink")(shares.unlink)
 
 
 def _parse_options(gateway: Gateway, given: list[str]) -> Any:
@@ -193,26 +229,26 @@ def _parse_options(gateway: Gateway, given: list[str]) -> Any:
     return options
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDE)
-
-
-def _table(reports: list[ClusterReport]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in ("NAME", "STATE", "WORKERS", "AGE", "DASHBOARD"):
-        table.add_column(title, no_wrap=title != "DASHBOARD", overflow="fold")
+def _table(reports: list[ClusterReport], *, owners: bool) -> Table:
+    whose = ("OWNER",) if owners else ()
+    table = new_table("NAME", *whose, "STATE", "WORKERS", "AGE", "DASHBOARD", folded=("DASHBOARD",))
     for report in reports:
-        table.add_row(report.name, report.status.name.lower(), _size(report), _age(report), report.dashboard_link or "")
+        owner = (report.owner,) if owners else ()
+        state, link = report.status.name.lower(), report.dashboard_link or ""
+        add_row(table, report.name, *owner, state, _size(report), _age(report), link)
     return table
 
 
 def _details(report: ClusterReport) -> Iterator[tuple[str, str]]:
     yield "Name", report.name
+    if not report.mine:
+        yield "Owner", report.owner
+        yield "You may", ", ".join(words for right, words in _RIGHTS.items() if report.may(right))
     yield "State", report.status.name.lower()
     if report.reason:
         yield "Reason", report.reason["message"]
-    yield "Workers", f"{_size(report)}, at most {report.max_workers}"
+    because = f" ({report.max_workers_reason})" if report.max_workers_reason else ""
+    yield "Workers", f"{_size(report)}, at most {report.max_workers}{because}"
     yield "Made", f"{report.start_time:%Y-%m-%d %H:%M:%S}"
     if report.stop_time:
         yield "Ended", f"{report.stop_time:%Y-%m-%d %H:%M:%S}"
@@ -222,6 +258,8 @@ def _details(report: ClusterReport) -> Iterator[tuple[str, str]]:
         yield "Versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())
     if report.dashboard_link:
         yield "Dashboard", report.dashboard_link
+    if report.shares:
+        yield "Shared with", ", ".join(f"{share.kind} {share.name} ({share.right})" for share in report.shares)
     for note in report.notes:
         yield "Note", note
 
@@ -240,6 +278,7 @@ def _to_json(report: ClusterReport) -> dict[str, Any]:
     """Return the report for programs. What to connect with is not part of it."""
     return {
         "name": report.name,
+        "owner": report.owner,
         "status": report.status.name.lower(),
         "options": dict(report.options),
         "workers": report.workers,

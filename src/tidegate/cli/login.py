@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate.cli.clusters import Address
+from tidegate.cli.gateway import Address
 from tidegate.client.auth import GatewayAuth
 from tidegate.client.errors import GatewayAuthError, GatewayValueError
 from tidegate.client.gateway import Gateway

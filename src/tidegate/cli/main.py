@@ -15,6 +15,8 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from tidegate.cli.plain import plain
+
 COMMANDS = {
     "serve": ("tidegate.cli.serve", "serve"),
     "clusters": ("tidegate.cli.clusters", "app"),
@@ -22,6 +24,8 @@ COMMANDS = {
     "tokens": ("tidegate.cli.tokens", "app"),
     "tour": ("tidegate.cli.tour", "tour"),
     "users": ("tidegate.cli.users", "app"),
+    "audit": ("tidegate.cli.audit", "audit"),
+    "keys": ("tidegate.cli.keys", "app"),
     "config": ("tidegate.cli.config", "app"),
     "version": ("tidegate.cli.version", "version"),
 }
@@ -74,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if not _is_sentence(error):
             raise
-        typer.echo(str(error), err=True)
+        typer.echo(plain(str(error)), err=True)
         return 1
     return 0
 

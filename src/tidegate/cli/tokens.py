@@ -7,10 +7,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from tidegate.cli.clusters import WIDE, Address, AsJson
+from tidegate.cli.gateway import Address, AsJson, add_row, new_table, print_table
 from tidegate.client.gateway import Gateway
 from tidegate.client.tokens import PersonalToken, create_token, list_tokens, revoke_token
 
@@ -51,8 +50,7 @@ def list_all(user: User = None, address: Address = None, as_json: AsJson = False
         elif not tokens:
             typer.echo(f"There is no token of {user or 'yours'} at {gateway.address}.")
         else:
-            console = Console()
-            (console if console.is_terminal else Console(width=WIDE)).print(_table(tokens))
+            print_table(_table(tokens))
 
 
 @app.command()
@@ -69,12 +67,10 @@ def revoke(
 
 
 def _table(tokens: list[PersonalToken]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in ("ID", "LABEL", "SCOPE", "MADE", "EXPIRES"):
-        table.add_column(title, no_wrap=title != "LABEL", overflow="fold")
+    table = new_table("ID", "LABEL", "SCOPE", "MADE", "EXPIRES", folded=("LABEL",))
     for token in tokens:
         ends = "never" if token.expires is None else "expired" if token.expired else _day(token.expires)
-        table.add_row(token.id, token.label, token.scope, _day(token.created), ends)
+        add_row(table, token.id, token.label, token.scope, _day(token.created), ends)
     return table
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate.cli.clusters import Address
+from tidegate.cli.gateway import Address
 from tidegate.client.cluster import GatewayCluster
 from tidegate.client.errors import GatewayError
 from tidegate.client.gateway import Gateway

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidegate.cli.clusters import Address, AsJson
+from tidegate.cli.gateway import Address, AsJson
 from tidegate.client.errors import GatewayError
 from tidegate.client.gateway import Gateway
 from tidegate.client.versions import local_versions

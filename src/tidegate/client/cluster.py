@@ -24,18 +24,19 @@ from typing import Any, ClassVar
 
 from distributed import Client
 from distributed.core import Status
-from distributed.deploy.cluster import Cluster
 from distributed.objects import SchedulerInfo
 from distributed.utils import NoOpAwaitable
 
 from tidegate.client.adaptive import GatewayAdaptive
 from tidegate.client.background import end_task, run_in_loop
+from tidegate.client.display import ClusterDisplay
 from tidegate.client.errors import GatewayClusterError, GatewayError
 from tidegate.client.gateway import Gateway
 from tidegate.client.logs import collect_logs
 from tidegate.client.progress import Progress
 from tidegate.client.report import ClusterReport
 from tidegate.client.security import GatewaySecurity
+from tidegate.client.shares import Sharing
 from tidegate.client.sizes import checked_bounds
 from tidegate.client.starting import explain, progress_of, start
 from tidegate.client.waiting import wait_for_workers
@@ -48,7 +49,7 @@ STOP_SECONDS = 8.0
 be restarted: a cluster that nobody stops costs more."""
 
 
-class GatewayCluster(Cluster):
+class GatewayCluster(Sharing, ClusterDisplay):
     """A cluster behind a gateway.
 
     Making one asks for a new cluster and waits until it runs; ``from_name`` connects to one that exists.
@@ -189,10 +190,11 @@ class GatewayCluster(Cluster):
         Raises
         ------
         GatewayClusterError
-            When the cluster has ended: a ``Client(cluster)`` then says why, instead of waiting for nobody.
+            When the cluster has ended, or is not shared any more: a ``Client(cluster)`` then says why, instead of
+            waiting for nobody.
         """
-        if self._report is not None and not self._report.status.usable:
-            raise self._report.end_error("connect to")
+        if self._report is not None and (obstacle := self._report.obstacle("connect to")) is not None:
+            raise obstacle
         return str(super().scheduler_address)
 
     @property
@@ -363,25 +365,6 @@ class GatewayCluster(Cluster):
         else:
             # Not here: whichever thread collects garbage, the loop's own among them, must not wait for the loop.
             threading.Thread(target=self.close, name="close-gateway-cluster").start()
-
-    # -- what it looks like ---------------------------------------------------------------------------------------
-
-    def __repr__(self) -> str:
-        workers = self.scheduler_info["workers"].values()
-        threads = sum(worker["nthreads"] for worker in workers)
-        return f"GatewayCluster<{self.name}, status={self.status.name}, workers={len(workers)}, threads={threads}>"
-
-    def _scaling_status(self) -> str:
-        from tidegate.client.widget import scaling_table
-
-        return scaling_table(self)
-
-    def _widget(self) -> Any:
-        from tidegate.client.widget import cluster_widget
-
-        if not hasattr(self, "_cached_widget"):
-            self._cached_widget = None if self.asynchronous else cluster_widget(self)
-        return self._cached_widget
 
 
 @atexit.register

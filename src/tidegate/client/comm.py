@@ -26,7 +26,7 @@ from distributed.comm.tcp import TLS, TLSConnector
 from distributed.utils import ensure_ip, get_ip
 
 from tidegate.client.config import Settings, resolve
-from tidegate.client.errors import GatewayAuthError, GatewayError, GatewayValueError
+from tidegate.client.errors import NOT_THERE, GatewayAuthError, GatewayError, GatewayValueError
 from tidegate.client.report import ClusterReport, ClusterStatus
 from tidegate.client.security import GatewaySecurity
 from tidegate.client.transport import Transport
@@ -224,12 +224,15 @@ class Target:
             try:
                 body = await asyncio.wait_for(self._ask(), ASK_SECONDS)
             except GatewayValueError as error:
-                return str(error)
+                is_absent = error.code == "not-found"
+                return f"cannot connect to cluster {self._name}: {NOT_THERE}" if is_absent else str(error)
             except (GatewayError, asyncio.TimeoutError):
                 return None
             report = ClusterReport.from_json(body, public_address="", scheduler_netloc="")
             if report.status is not ClusterStatus.RUNNING:
                 return str(report.end_error("connect to"))
+            if (obstacle := report.obstacle("connect to")) is not None:
+                return str(obstacle)
             if time.monotonic() > deadline:
                 return None
             await asyncio.sleep(NEWS_PAUSE)

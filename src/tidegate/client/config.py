@@ -69,6 +69,8 @@ class Settings:
         Default cluster options.
     listener_uid : int or None
         The OS user as whom a gateway on this machine listens (see ``listener.py``).
+    on_behalf_of : str or None
+        The user on whose behalf an administrator asks. Never from the configuration: nobody acts for others unawares.
     """
 
     address: str
@@ -83,6 +85,7 @@ class Settings:
     ca_file: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     listener_uid: int | None = None
+    on_behalf_of: str | None = None
 
     @property
     def is_on_this_machine(self) -> bool:
@@ -116,6 +119,7 @@ def resolve(
     proxy_address: str | int | None = None,
     public_address: str | None = None,
     auth: Any = None,
+    on_behalf_of: str | None = None,
 ) -> Settings:
     """Find the gateway and how to talk to it.
 
@@ -147,6 +151,7 @@ def resolve(
         ca_file=_first(sections, "ca-file"),
         options=_first(sections, "cluster.options") or {},
         listener_uid=_check_uid(_first(sections, "listener-uid")),
+        on_behalf_of=_check_user(on_behalf_of),
     )
 
 
@@ -268,6 +273,12 @@ def _check_uid(value: Any) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     raise GatewayValueError(f"cannot use {value!r} as `listener-uid`: write the number of an OS user")
+
+
+def _check_user(name: str | None) -> str | None:
+    if name is not None and not name.strip():
+        raise GatewayValueError(f"cannot act on behalf of {name!r}: give the name of a user, or None for yourself")
+    return name
 
 
 def _netloc(text: str, what: str) -> str:

@@ -13,6 +13,9 @@ users of dask-gateway know, and ``GatewayValueError`` is a ``ValueError`` becaus
 
 from __future__ import annotations
 
+NOT_THERE = "there is none of this name, or it is neither yours nor shared with you"
+"""Why a cluster cannot be found. The gateway does not tell which: what one may not see does not exist."""
+
 
 class GatewayError(Exception):
     """The root of what this client raises on purpose. ``code`` is for programs; empty where there is none."""

@@ -17,7 +17,8 @@ from distributed.utils import LoopRunner
 
 from tidegate.client.background import run_in_loop
 from tidegate.client.config import Settings, resolve
-from tidegate.client.errors import GatewayValueError
+from tidegate.client.errors import NOT_THERE, GatewayValueError
+from tidegate.client.listing import list_clusters
 from tidegate.client.options import Options, merge
 from tidegate.client.report import ClusterReport, ClusterStatus
 from tidegate.client.security import GatewaySecurity
@@ -31,14 +32,8 @@ if TYPE_CHECKING:
 
 CLUSTERS = "/api/v2/clusters"
 
-ACTIVE = (ClusterStatus.PENDING, ClusterStatus.RUNNING)
-"""What ``list_clusters`` shows when nothing is asked for, as in dask-gateway."""
-
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,250}")
 """What can be a cluster's name at all; anything else would be another path."""
-
-PAGE = 500
-"""Clusters asked for at once: the most that the gateway puts on a page."""
 
 
 class Gateway:
@@ -63,6 +58,8 @@ class Gateway:
         Whether to be used from a running event loop; methods then return awaitables.
     loop : tornado.ioloop.IOLoop, optional
         The loop to use. By default the running one if asynchronous, else one in a thread of its own.
+    on_behalf_of : str, optional
+        For administrators: the user on whose behalf everything is done. It is theirs, and it is on record who did it.
 
     Examples
     --------
@@ -80,8 +77,10 @@ class Gateway:
         auth: Any = None,
         asynchronous: bool = False,
         loop: Any = None,
+        *,
+        on_behalf_of: str | None = None,
     ) -> None:
-        self._set_up(resolve(address, proxy_address, public_address, auth), asynchronous, loop)
+        self._set_up(resolve(address, proxy_address, public_address, auth, on_behalf_of), asynchronous, loop)
 
     def _set_up(self, settings: Settings, asynchronous: bool, loop: Any) -> None:
         self._settings = settings
@@ -165,31 +164,25 @@ class Gateway:
                     ) from None
         return options
 
-    def list_clusters(self, status: str | ClusterStatus | Iterable[str | ClusterStatus] | None = None) -> Any:
-        """Return reports of your clusters, newest first.
+    def list_clusters(
+        self,
+        status: str | ClusterStatus | Iterable[str | ClusterStatus] | None = None,
+        *,
+        of: str = "mine",
+        owner: str | None = None,
+    ) -> Any:
+        """Return reports of clusters, newest first.
 
         Parameters
         ----------
         status : str, ClusterStatus or several, optional
             Which ones: ``pending``, ``running``, ``stopping``, ``stopped``, ``failed``. By default the first two.
+        of : {"mine", "shared", "all"}, optional
+            Whose: yours; those of others that are shared with you; or both, which for an administrator is every one.
+        owner : str, optional
+            Only this user's, of all that you may see.
         """
-        return self.sync(self._clusters, status)
-
-    async def _clusters(self, status: Any = None) -> list[ClusterReport]:
-        wanted = [status] if isinstance(status, str | ClusterStatus) else status
-        statuses = {ClusterStatus.from_name(one) for one in (ACTIVE if wanted is None else wanted)}
-        states = {state for one in statuses for state in one.states}
-        if ClusterStatus.STOPPING in statuses:
-            states.update(("requested", "starting", "running"))  # wanted away, but not touched yet
-        query = {"state": ",".join(sorted(states)), "limit": str(PAGE)}
-        reports: list[ClusterReport] = []
-        while True:
-            page = await self._http.request("GET", CLUSTERS, params=query)
-            netloc = await self._scheduler_netloc()
-            reports += [self._to_report(body, netloc) for body in page["clusters"]]
-            if not page.get("next_cursor"):
-                return [report for report in reports if report.status in statuses]
-            query["cursor"] = page["next_cursor"]
+        return self.sync(list_clusters, self, status, of, owner)
 
     def get_cluster(self, cluster_name: str) -> Any:
         """Return the report of one cluster, also after its end; with what to connect with, while it runs."""
@@ -197,9 +190,8 @@ class Gateway:
 
     async def _full_report(self, name: str) -> ClusterReport:
         report = await self._report(name)
-        return (
-            replace(report, security=await self._security(name)) if report.status is ClusterStatus.RUNNING else report
-        )
+        has_keys = report.status is ClusterStatus.RUNNING and report.may("connect")
+        return replace(report, security=await self._security(name)) if has_keys else report
 
     async def _report(self, name: str) -> ClusterReport:
         body = await self._request_of(name, "GET")
@@ -214,9 +206,8 @@ class Gateway:
 
     async def _request_of(self, name: str, method: str, below: str = "", **kwargs: Any) -> Any:
         """Send a request about the cluster ``name``."""
-        absent = GatewayValueError(
-            f"cannot find cluster {name!r} at {self.address}: there is none of this name, or it is not yours"
-        )
+        absent = GatewayValueError(f"cannot find cluster {name!r} at {self.address}: {NOT_THERE}")
+        absent.code = "not-found"
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise absent
         try:
@@ -345,6 +336,13 @@ class Gateway:
             warn(answer["note"])
         return self._to_report(answer, await self._scheduler_netloc())
 
+    def limit_cluster(self, cluster_name: str, n: int) -> Any:
+        """For administrators: set how many workers a cluster may have at the most. Those that run go on."""
+        return self.sync(self._limit_cluster, cluster_name, n)
+
+    async def _limit_cluster(self, name: str, n: int) -> ClusterReport:
+        return await self._patch(name, {"max_workers": plain(n)})
+
     def stop_cluster(self, cluster_name: str) -> Any:
         """Stop a cluster. One that has ended already is no error."""
         return self.sync(self._stop_cluster, cluster_name)
@@ -385,7 +383,8 @@ class Gateway:
             threading.Thread(target=self.close, name="close-gateway").start()
 
     def __repr__(self) -> str:
-        return f"Gateway<{self.address}>"
+        acting = f", on behalf of {self._settings.on_behalf_of}" if self._settings.on_behalf_of else ""
+        return f"Gateway<{self.address}{acting}>"
 
 
 @atexit.register

@@ -10,6 +10,7 @@ from typing import Any
 
 from tidegate.client.errors import GatewayClusterError, GatewayValueError
 from tidegate.client.security import GatewaySecurity
+from tidegate.client.shares import ClusterShare
 
 
 class ClusterStatus(IntEnum):
@@ -86,6 +87,15 @@ class ClusterReport:
         How often workers ended that nobody asked to end, since they were last as many as wanted.
     notes : tuple of str
         What its owner should know now.
+    owner : str
+        Whose it is.
+    mine : bool
+        Whether it is yours.
+    rights : frozenset of str, or None
+        What you may do with it: ``see``, ``connect``, ``scale``, ``stop``, ``logs``, ``dashboard``, ``share``,
+        ``limit``. None where the gateway does not tell.
+    shares : tuple of ClusterShare
+        What others may do with it, if you may share it.
     security : GatewaySecurity or None
         Certificate and key to connect with, while it lives; not in lists.
     """
@@ -108,6 +118,10 @@ class ClusterReport:
     trouble: Mapping[str, str] | None = None
     failures: int = 0
     notes: tuple[str, ...] = ()
+    owner: str = ""
+    mine: bool = True
+    rights: frozenset[str] | None = None
+    shares: tuple[ClusterShare, ...] = ()
     security: GatewaySecurity | None = field(default=None, compare=False)
 
     @classmethod
@@ -118,7 +132,7 @@ class ClusterReport:
         groups = body.get("groups") or [{}]
         bounds = groups[0].get("adaptive")
         link = body.get("dashboard_link")
-        stopped = body.get("stopped_at")
+        stopped, rights = body.get("stopped_at"), body.get("rights")
         return cls(
             name=name,
             status=status,
@@ -138,10 +152,32 @@ class ClusterReport:
             trouble=groups[0].get("trouble"),
             failures=groups[0].get("failures") or 0,
             notes=tuple(body.get("notes") or ()),
+            owner=body.get("owner") or "",
+            mine=body.get("mine", True),
+            rights=None if rights is None else frozenset(rights),
+            shares=tuple(ClusterShare.from_json(share) for share in body.get("shares") or ()),
         )
 
     def __repr__(self) -> str:
-        return f"ClusterReport<{self.name}, status={self.status.name.lower()}, workers={self.workers}>"
+        owner = "" if self.mine else f"of {self.owner}, "
+        return f"ClusterReport<{self.name}, {owner}status={self.status.name.lower()}, workers={self.workers}>"
+
+    def may(self, action: str) -> bool:
+        """Whether you may do ``action`` to it, as far as the gateway tells."""
+        return self.rights is None or action in self.rights
+
+    def obstacle(self, doing: str) -> GatewayClusterError | None:
+        """Return the error that says why ``doing`` (such as "connect to") does not work; None if nothing is known."""
+        if not self.status.usable:
+            return self.end_error(doing)
+        if self.may("connect"):
+            return None
+        why = f"{self.owner} no longer shares it with you"
+        if self.mine:
+            why = "with a read-only token one may see and read, but not connect. Use one of scope full"
+        elif self.rights:
+            why = f"{self.owner} shares it with you to view, not to use"
+        return GatewayClusterError(f"cannot {doing} cluster {self.name}: {why}", code="not-allowed")
 
     def end_error(self, doing: str) -> GatewayClusterError:
         """Return the error that says why ``doing`` (such as "connect to") does not work with a cluster that ended."""

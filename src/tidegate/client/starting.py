@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distributed.core import Status, rpc
 
@@ -30,6 +30,9 @@ DECISIVE = ENDED | {kinds.RUNNING, kinds.STOPPING, LOOK}
 
 NAME_SECONDS = 4.0
 """How long an interrupted start waits for the name of the cluster that it has asked for, in order to stop it."""
+
+Keys = tuple[GatewaySecurity, dict[str, Any]]
+"""What opens the way to a cluster, and what was made of it for ``distributed``."""
 
 
 def progress_of(cluster: GatewayCluster) -> Progress:
@@ -57,9 +60,11 @@ async def start(cluster: GatewayCluster, progress: Progress | None) -> None:
         fetching = asyncio.ensure_future(_fetch_keys(cluster.gateway, cluster.name))
         fetching.add_done_callback(_take_note)
         report = None if made_here else await cluster.gateway._report(cluster.name)
+        if report is not None and report.status.usable:
+            await fetching  # who may not connect is told so at once, not when it runs
         if report is None or report.status is not ClusterStatus.RUNNING:
             report = await wait_until_running(cluster.gateway, cluster.name, progress)
-        await connect(cluster, report, await fetching)
+        await connect(cluster, report, *await fetching)
     except BaseException:
         cluster.status = Status.closing
         if made_here and cluster.name is not None:
@@ -109,25 +114,27 @@ async def wait_until_running(gateway: Gateway, name: str, progress: Progress) ->
     raise (await gateway._report(name)).end_error("use")
 
 
-async def _fetch_keys(gateway: Gateway, name: str) -> GatewaySecurity:
+async def _fetch_keys(gateway: Gateway, name: str) -> Keys:
     """Fetch what it takes to connect to a cluster: it is there before the cluster runs, and so need not wait for it."""
     await gateway._scheduler_netloc()
-    return await gateway._security(name)
+    security = await gateway._security(name)
+    comm.register()
+    return security, security.get_connection_args("client")
 
 
-def _take_note(fetching: asyncio.Future[GatewaySecurity]) -> None:
+def _take_note(fetching: asyncio.Future[Keys]) -> None:
     # Of a cluster that does not come to run nobody asks for them, and what went wrong with it is told elsewhere.
     if not fetching.cancelled():
         fetching.exception()
 
 
-async def connect(cluster: GatewayCluster, report: ClusterReport, security: GatewaySecurity) -> None:
+async def connect(
+    cluster: GatewayCluster, report: ClusterReport, security: GatewaySecurity, connection_args: dict[str, Any]
+) -> None:
     """Open the connection to the scheduler, and begin to watch the cluster."""
     cluster._report = report
     check_versions(report)
     cluster.security = security
-    comm.register()
-    connection_args = cluster.security.get_connection_args("client")
     cluster.scheduler_comm = rpc(report.scheduler_address, connection_args=connection_args)
     try:
         await cluster._refresh()
@@ -159,6 +166,8 @@ async def explain(cluster: GatewayCluster, error: Exception) -> GatewayClusterEr
     report = await cluster.gateway._report(cluster.name)
     if report.status is not ClusterStatus.RUNNING:
         return report.end_error("connect to")
+    if (obstacle := report.obstacle("connect to")) is not None:
+        return obstacle
     why = str(error) or type(error).__name__
     return GatewayClusterError(
         f"cannot connect to cluster {report.name} at {cluster.gateway.proxy_address}: {why}. It runs, so something on "

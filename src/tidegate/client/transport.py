@@ -9,19 +9,19 @@ address should be noticed at once.
 from __future__ import annotations
 
 import asyncio
-import json as json_module
 import ssl
 import time
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import yarl
 
+from tidegate.client.answer import RETRIED_STATUSES, Answer
 from tidegate.client.auth import GatewayAuth, make_auth
 from tidegate.client.config import Settings
 from tidegate.client.errors import (
@@ -33,6 +33,7 @@ from tidegate.client.errors import (
     GatewayValueError,
 )
 from tidegate.client.listener import check_listener
+from tidegate.wire.names import ON_BEHALF_HEADER
 
 T = TypeVar("T")
 
@@ -54,41 +55,6 @@ QUIET_SECONDS = 45.0
 
 FIRST_BYTE_SECONDS = 3.0
 """Until an event stream must have said something. A proxy that buffers never lets anything through: then we poll."""
-
-RETRIED_STATUSES = frozenset({429, 502, 503, 504})
-"""Too many requests; and what the gateway, or a proxy before it, says while the gateway is restarted."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Status, headers and body of an answer; ``error`` is what the gateway says in it that went wrong."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """Return the body as JSON, or None when it is not."""
-        try:
-            return json_module.loads(self.body)
-        except ValueError:
-            return None
-
-    @property
-    def error(self) -> Mapping[str, Any]:
-        """Return the gateway's own description of an error, or an empty mapping if this is not one."""
-        body = self.json()
-        error = body.get("error") if isinstance(body, dict) else None
-        # Words alone come from the gateway's proxy, before it knows which API was meant; and, with a 404, from a server
-        # of dask-gateway, which does not have ours.
-        if isinstance(error, str) and self.status != 404:
-            return {"message": error}
-        return error if isinstance(error, dict) else {}
-
-    @property
-    def worth_another_try(self) -> bool:
-        """Whether the same request may succeed in a moment."""
-        return self.status in RETRIED_STATUSES and self.error.get("code") != "backend-failed"
 
 
 class Transport:
@@ -227,13 +193,19 @@ class Transport:
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 cookie_jar=aiohttp.CookieJar(unsafe=True),  # cookies also from a host without a name
-                headers={"User-Agent": f"tidegate/{_version()}", "Accept": "application/json"},
+                headers=self._constant_headers(),
                 trace_configs=self._listener_checks(),
             )
             # Not __del__: collected together with us, the session could complain before we close it.
             forgotten = weakref.finalize(self, _close_forgotten, self._session, asyncio.get_running_loop())
             forgotten.atexit = False
         return self._session
+
+    def _constant_headers(self) -> dict[str, str]:
+        headers = {"User-Agent": f"tidegate/{_version()}", "Accept": "application/json"}
+        if self.settings.on_behalf_of is not None:
+            headers[ON_BEHALF_HEADER] = quote(self.settings.on_behalf_of, safe="@")
+        return headers
 
     def _forget_names(self) -> None:
         if self._session is not None and isinstance(self._session.connector, aiohttp.TCPConnector):

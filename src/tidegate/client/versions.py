@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = ("distributed", "dask", "cloudpickle", "msgpack")
@@ -24,7 +25,8 @@ CLIENT_AHEAD = ((2024, 7, 0), (2024, 11, 0), (2024, 12, 0))
 """Releases whose clients send what no older scheduler reads; older clients still work at newer schedulers."""
 
 
-def local_versions() -> dict[str, str]:
+@cache  # To read them from the disk takes milliseconds, and they are wanted several times while a cluster starts.
+def local_versions() -> Mapping[str, str]:
     """Return the versions of this Python and of what takes part in a message."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:

@@ -3,6 +3,12 @@
 The gateway tells what happens to the cluster; when its workers change, the scheduler is asked who they are. Not the
 subscription that Dask's own clusters use: a scheduler has one subscriber (the plugin ``worker-status``), so that a
 second notebook would silently take it from the first, and it ends for good with the first cut connection.
+
+Gateway and scheduler are two, and know things at different moments: a worker that is being stopped does not count for
+the gateway any more, and is still there for the scheduler. So as long as the two do not agree, there is another look.
+
+A cluster of somebody else's is true only as long as it is shared for use: when that is withdrawn, its clients here are
+closed like those of one that has ended, and told why, instead of trying to come back.
 """
 
 from __future__ import annotations
@@ -11,12 +17,13 @@ import asyncio
 import logging
 import weakref
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distributed.core import Status
 
 from tidegate.client.background import end_task
-from tidegate.client.errors import GatewayError, GatewayServerError
+from tidegate.client.errors import GatewayError, GatewayServerError, GatewayValueError
 from tidegate.client.events import ENDED, LOOK, POLL_LIMIT, follow
 from tidegate.client.report import ClusterReport, ClusterStatus
 from tidegate.model import event as kinds
@@ -27,23 +34,37 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tidegate.client")
 
-WORTH_A_LOOK = ENDED | {kinds.STOPPING, kinds.WORKERS, kinds.WORKER_ENDED, kinds.SCALED, LOOK}
+WORTH_A_LOOK = ENDED | {
+    kinds.STOPPING,
+    kinds.WORKERS,
+    kinds.WORKER_ENDED,
+    kinds.SCALED,
+    kinds.SHARED,
+    kinds.UNSHARED,
+    LOOK,
+}
 """The kinds of event that change what a cluster object shows."""
 
 FIRST_PAUSE = 0.1
-"""Seconds until the next try while the gateway fails; doubled each time, up to ``POLL_LIMIT``."""
+"""Seconds until the next try while the gateway fails; doubled each time, up to ``POLL_LIMIT``. And until the next look
+while gateway and scheduler do not agree; doubled each time, up to ``DIFFER_LIMIT``."""
+
+DIFFER_LIMIT = 60.0
+"""Seconds between two such looks at the longest: with workers that somebody started by hand, they never agree."""
 
 
 async def watch(ref: weakref.ref[GatewayCluster], gateway: Gateway, name: str) -> None:
     """Follow the cluster until it has ended. Only a weak reference: watching must not keep the object alive."""
     news, pause = asyncio.Event(), FIRST_PAUSE
+    look_again: float | None = None
     reading = asyncio.ensure_future(_read(gateway, name, news))
     try:
         while not reading.done() or news.is_set():
-            await news.wait()
+            if await _wait(news, look_again):
+                look_again = None
             news.clear()  # before looking: what happens meanwhile makes us look again
             try:
-                report = await gateway._report(name)
+                report = await _look(ref, gateway, name)
             except GatewayServerError as error:
                 # Away for longer than a request waits. The cluster goes on, so this does too, until somebody knows.
                 if ref() is None:
@@ -55,14 +76,26 @@ async def watch(ref: weakref.ref[GatewayCluster], gateway: Gateway, name: str) -
                 continue
             pause = FIRST_PAUSE
             cluster = ref()
-            if cluster is None or await _take(cluster, report):
+            if cluster is None:
                 return
+            agree = await _take(cluster, report)
+            is_over = cluster.status is Status.closed
             del cluster
+            if is_over:
+                return
+            look_again = None if agree else min(2 * look_again, DIFFER_LIMIT) if look_again else FIRST_PAUSE
     except GatewayError as error:
         # Nothing depends on it but what is displayed; what is asked for next will say what is wrong.
         logger.info("cannot watch cluster %s any longer: %s", name, error)
     finally:
         await end_task(reading)
+
+
+async def _wait(news: asyncio.Event, seconds: float | None) -> bool:
+    """Return whether there are news, as soon as there are, or after so many seconds."""
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(news.wait(), seconds)
+    return news.is_set()
 
 
 async def _read(gateway: Gateway, name: str, news: asyncio.Event) -> None:
@@ -87,18 +120,35 @@ async def _read(gateway: Gateway, name: str, news: asyncio.Event) -> None:
         news.set()
 
 
+async def _look(ref: weakref.ref[GatewayCluster], gateway: Gateway, name: str) -> ClusterReport:
+    """Return what the gateway says; of a cluster that is not shared any more, that one may do nothing with it."""
+    try:
+        return await gateway._report(name)
+    except GatewayValueError as error:
+        cluster = ref()
+        before = cluster._report if cluster is not None else None
+        if error.code != "not-found" or before is None or before.mine:
+            raise
+        return replace(before, rights=frozenset())
+
+
 async def _take(cluster: GatewayCluster, report: ClusterReport) -> bool:
-    """Bring the object up to date; return whether there is nothing more to come."""
+    """Bring the object up to date; return whether gateway and scheduler agree on the number of workers."""
     cluster._report = report
-    if report.status is ClusterStatus.RUNNING:
-        with suppress(OSError):  # cut off just now: there is another event when it is back, or has ended
+    agree = True
+    obstacle = report.obstacle("use any longer")
+    if obstacle is None and report.status is ClusterStatus.RUNNING:
+        agree = False
+        with suppress(OSError):  # cut off just now
             await cluster._refresh()
-    elif not report.status.usable:
+            agree = len(cluster.scheduler_info["workers"]) == report.workers
+    elif obstacle is not None:
         # Dask's clients look at this before they try for half a minute to come back; ours are told at once.
-        cluster.status = Status.closed if report.status.ended else Status.closing
+        withdrawn = not report.may("connect")
+        cluster.status = Status.closed if report.status.ended or withdrawn else Status.closing
         cluster.scheduler_info["workers"] = {}
         await cluster._close_clients()
-        if report.status.ended and report.reason is not None:
-            logger.warning("%s", report.end_error("use any longer"))
+        if withdrawn or (report.status.ended and report.reason is not None):
+            logger.warning("%s", obstacle)
     cluster._changed.set()
-    return report.status.ended
+    return agree

@@ -21,6 +21,7 @@ from tidegate.model.options import Kind, Option
 
 if TYPE_CHECKING:
     from tidegate.client.cluster import GatewayCluster
+    from tidegate.client.display import ClusterDisplay
 
 
 def cluster_widget(cluster: GatewayCluster) -> Any:
@@ -31,6 +32,9 @@ def cluster_widget(cluster: GatewayCluster) -> Any:
         return None
     status, scaling = widgets.HTML(cluster._repr_html_()), widgets.HTML(scaling_table(cluster))
     message = widgets.HTML()
+    if cluster._report is not None and not cluster._report.may("scale"):
+        _keep_fresh(cluster, lambda: setattr(status, "value", cluster._repr_html_()))
+        return status
 
     def update() -> None:
         status.value, scaling.value = cluster._repr_html_(), scaling_table(cluster)
@@ -92,7 +96,7 @@ def _keep_fresh(cluster: GatewayCluster, update: Callable[[], None]) -> None:
     cluster.gateway.loop.add_callback(install)
 
 
-def scaling_table(cluster: GatewayCluster) -> str:
+def scaling_table(cluster: ClusterDisplay) -> str:
     """Return a table of how large the cluster is, how that is decided, and what keeps it from being as wanted."""
     report = cluster._report
     workers = len(cluster.scheduler_info["workers"])
@@ -110,6 +114,15 @@ def scaling_table(cluster: GatewayCluster) -> str:
         f"<tr><td style='text-align: left'>{title}: {html.escape(value)}</td></tr>" for title, value in rows.items()
     )
     return f"<table>{cells}</table>"
+
+
+def owner_row(cluster: ClusterDisplay) -> str | None:
+    """Return a row of the display of a cluster that says whose it is, if it is somebody else's."""
+    report = cluster._report
+    if report is None or report.mine:
+        return None
+    cell = "<td colspan='2' style='text-align: left;'>"
+    return f"<tr>{cell}<strong>Owner:</strong> {html.escape(report.owner)}</td></tr>"
 
 
 def options_form(options: Options) -> Any:

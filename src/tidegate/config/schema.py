@@ -131,6 +131,17 @@ class Dashboards(Section):
     a domain whose wildcard DNS entry (and certificate) points to the gateway."""
 
 
+class Audit(Section):
+    """Who did what to which cluster, from where, and what came of it."""
+
+    keep_days: Annotated[float, Field(gt=0, le=36500), Unit("days")] = 400
+    """How long entries stay in the database: a year, and the time in which somebody looks into it."""
+    file: FilePath | None = None
+    """File to which entries are written besides, as JSON lines, for whatever collects logs. It is made with mode 0600;
+    whoever rotates it moves it aside, and the next line begins a new one. When it cannot be written, the gateway goes
+    on and says so in its log."""
+
+
 class BackendChoice(BaseModel):
     """Where clusters run. Which further settings there are depends on the backend."""
 
@@ -158,12 +169,30 @@ class Tokens(Section):
     """How long one is good when its maker says nothing."""
     max_days: Annotated[float, Field(gt=0, le=36500), Unit("days")] = 366
     """How long one is good at the most. What a token says of its owner's groups is as old as the token."""
+    max_days_by_service: Annotated[float, Field(gt=0, le=36500), Unit("days")] = 30
+    """The same for one that a program makes with a token of JupyterHub or a ticket of Kerberos, of which nobody knows
+    how long they are good: whoever has found one has a token for no longer. People who log in make longer ones."""
 
     @model_validator(mode="after")
     def _default_fits(self) -> Tokens:
         if self.default_days > self.max_days:
             raise ValueError(f"default_days is {self.default_days:g}, and max_days only {self.max_days:g}")
         return self
+
+
+class LoginLimits(Section):
+    """How often somebody may be wrong about who they are before they have to wait. What counts is something wrong that
+    was not said before: a program that repeats an old password is wrong once."""
+
+    wrong_passwords: Annotated[int, Field(ge=1, le=1_000_000), Unit("guesses")] = 10
+    """Of one name from one address. After that each has to wait, at first 5 seconds and twice as long each time; after
+    an hour without one all is forgotten. Nobody can lock a person out from another address."""
+    longest_delay: Annotated[float, Field(gt=0, le=86400), Unit("seconds")] = 300
+    """For which such a guess has to wait at the most."""
+    per_address: Annotated[int, Field(ge=1, le=1_000_000), Unit("guesses per minute")] = 100
+    """From one address, or one /64 of IPv6, whoever is named: passwords, tokens, tickets and logins by another page.
+    Not counted for this machine and ``trusted_proxies``, and behind a ``public_url`` without ``trusted_proxies`` for
+    nobody, since all have the same address there."""
 
 
 class Authentication(Section):
@@ -174,6 +203,8 @@ class Authentication(Section):
     They are asked in this order, and the first that knows the caller decides."""
     tokens: Tokens = Tokens()
     """Personal tokens."""
+    login_limits: LoginLimits = LoginLimits()
+    """How often somebody may be wrong."""
     admins: tuple[str, ...] = ()
     """Users who administer the gateway."""
     admin_groups: tuple[str, ...] = ()
@@ -224,6 +255,20 @@ class Limits(Section):
     max_workers: Annotated[int, Field(ge=0, le=1_000_000), Unit("workers")] | None = None
     """Workers of one cluster. By default what the backend says that it can carry: locally what the machine's memory
     and cores allow, elsewhere 1,000."""
+
+
+class Sharing(Section):
+    """What users may give each other on their clusters."""
+
+    enabled: bool = True
+    """Whether users may share clusters at all. Turned off, what is shared already stays so until it is withdrawn."""
+    groups: tuple[str, ...] | None = None
+    """Whose members may share. By default everyone may."""
+    links: bool = True
+    """Whether users may make links, which show a dashboard to whoever has the link, without a login. There are none
+    where dashboards have no host names of their own."""
+    longest_link_days: Annotated[float, Field(gt=0, le=3650), Unit("days")] = 7
+    """How long such a link is good at the most."""
 
 
 class Proxy(Section):
@@ -293,9 +338,13 @@ class Settings(Section):
     """What users may choose, by name, in the order of the form. Empty: what the backend offers by itself."""
     limits: Limits = Limits()
     """What one cluster may have at most."""
+    sharing: Sharing = Sharing()
+    """What users may give each other on their clusters."""
     proxy: Proxy = Proxy()
     """The processes through which everything passes."""
     timeouts: Timeouts = Timeouts()
     """How long to wait."""
+    audit: Audit = Audit()
+    """Who did what to which cluster, from where, and what came of it."""
     history_days: Annotated[float, Field(gt=0), Unit("days")] = 30
     """How long a cluster that has ended stays on record, with its events, reason and logs."""

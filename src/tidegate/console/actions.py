@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from tidegate.api.access import caller
 from tidegate.api.address import address_of
+from tidegate.api.audited import facts_of, tell_bounds, tell_size
 from tidegate.api.services import services_of
 from tidegate.console.forms import read_count, read_options
 from tidegate.console.pages import home, show_cluster_page
@@ -21,7 +22,8 @@ async def create_cluster(request: Request) -> Response:
         cluster = await clusters.create(caller(request), read_options(form, clusters.options()))
     except TidegateError as error:
         return await home(request, error=error, given={k: str(v) for k, v in form.items()})
-    return _go_to(request, f"/clusters/{cluster.name}")
+    facts_of(request).cluster = cluster.name
+    return go_to(request, f"/clusters/{cluster.name}")
 
 
 async def resize_cluster(request: Request, name: str) -> Response:
@@ -30,15 +32,28 @@ async def resize_cluster(request: Request, name: str) -> Response:
     form = {key: str(value).strip() for key, value in (await request.form()).items()}
     try:
         if "workers" in form:
+            facts_of(request).detail = tell_size(read_count(form["workers"]))
             _, note = await clusters.scale(caller(request), name, read_count(form["workers"]))
         else:
             bounds = {key: read_count(form[key]) if form.get(key) else None for key in ("minimum", "maximum")}
+            facts_of(request).detail = tell_bounds(bounds["minimum"], bounds["maximum"])
             _, note = await clusters.adapt(caller(request), name, bounds["minimum"], bounds["maximum"])
     except (Invalid, Conflict) as error:
         return await show_cluster_page(request, name, words=error.message, status=error.status)
     if note is not None:
         return await show_cluster_page(request, name, words=note)
-    return _go_to(request, f"/clusters/{name}")
+    return go_to(request, f"/clusters/{name}")
+
+
+async def limit_cluster(request: Request, name: str) -> Response:
+    """Set how many workers somebody's cluster may have; for administrators."""
+    asked = str((await request.form()).get("limit", "")).strip()
+    facts_of(request).detail = f"at most {tell_size(read_count(asked))}"
+    try:
+        await services_of(request).clusters.limit(caller(request), name, read_count(asked))
+    except (Invalid, Conflict) as error:
+        return await show_cluster_page(request, name, words=error.message, status=error.status)
+    return go_to(request, f"/clusters/{name}")
 
 
 async def stop_cluster(request: Request, name: str) -> Response:
@@ -46,8 +61,9 @@ async def stop_cluster(request: Request, name: str) -> Response:
     await services_of(request).clusters.stop(caller(request), name)
     if "hx-request" in request.headers:
         return Response(status_code=204)
-    return _go_to(request, "/")
+    return go_to(request, "/")
 
 
-def _go_to(request: Request, path: str) -> Response:
+def go_to(request: Request, path: str) -> Response:
+    """Lead the browser on to a page."""
     return RedirectResponse(address_of(request).prefix + path, 303)

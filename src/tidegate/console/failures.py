@@ -16,6 +16,7 @@ TITLES = {
     409: "Not now",
     413: "Too large",
     422: "This does not fit",
+    429: "Too many attempts",
     500: "Something went wrong",
     502: "The backend does not answer",
     503: "The gateway is busy",

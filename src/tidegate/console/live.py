@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 
 from starlette.responses import StreamingResponse
 
 from tidegate.api.events import event_stream
+from tidegate.model.errors import NotVisible
 from tidegate.model.event import RecordedEvent
 
 CALM_SECONDS = 0.15
@@ -56,8 +58,10 @@ async def _messages(events: AsyncIterator[RecordedEvent], draw: Draw) -> AsyncIt
             for place, html in (await draw()).items():
                 yield _message(place, html)
             if over:
-                # Raises what ended it, if that was not the end of the events: the browser then comes back.
-                listener.result()
+                # Raises what ended it, if that was not the end of the events: the browser then comes back. What is not
+                # shared any more is over, too.
+                with suppress(NotVisible):
+                    listener.result()
                 yield _message("over", "")
                 return
             await _wait(changed)

@@ -37,10 +37,12 @@ def render(template: str, **values: Any) -> Markup:
 def page(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """Return a whole page."""
     address = address_of(request)
+    # Whoever is asked to log in is nobody, also beside a session that counted for nothing.
+    known = None if status == 401 else read_session(request)
     html = render(
         template,
         base=address.prefix,
-        principal=getattr(request.state, "principal", None) or read_session(request),
+        principal=getattr(request.state, "principal", None) or known,
         htmx_config=HTMX_CONFIG,
         version=VERSION,
         **values,

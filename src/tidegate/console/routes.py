@@ -14,7 +14,12 @@ from starlette.responses import Response
 
 from tidegate.api.access import GuardedRoute, Rule, anyone, form, page, reader, user
 from tidegate.api.app import Failure
-from tidegate.console import actions, assets, dashboards, failures, pages, session, tokens
+from tidegate.console import actions, assets, audit, dashboards, failures, pages, session, shares, tokens
+from tidegate.model.audit import Deed
+from tidegate.wire.names import LINK_PATH
+
+_SHARES = "/console/clusters/{name}/shares"
+_LINKS = "/console/clusters/{name}/links"
 
 
 class Console:
@@ -25,21 +30,28 @@ class Console:
         return [
             _route("GET", "/", page, pages.show_home),
             _route("GET", "/clusters/{name}", page, pages.show_cluster),
-            _route("GET", "/clusters/{name}/{where:path}", page, dashboards.open_dashboard),
-            _route("GET", "/login", anyone, session.show_login),
-            _route("POST", "/login", form, session.log_in),
+            _route("GET", "/clusters/{name}/{where:path}", page, dashboards.open_dashboard, Deed.DASHBOARD_OPEN),
+            _route("GET", LINK_PATH, anyone, dashboards.open_link, Deed.DASHBOARD_OPEN),
+            _route("GET", "/login", anyone, session.show_login, Deed.LOGIN),
+            _route("POST", "/login", form, session.log_in, Deed.LOGIN),
             _route("GET", "/login/{method}", anyone, session.begin_login),
-            _route("GET", "/login/{method}/return", anyone, session.complete_login),
-            _route("POST", "/logout", form, session.log_out),
+            _route("GET", "/login/{method}/return", anyone, session.complete_login, Deed.LOGIN),
+            _route("POST", "/logout", form, session.log_out, Deed.LOGOUT),
             _route("GET", "/console/live", reader, pages.follow_home),
             _route("GET", "/console/clusters/{name}/live", reader, pages.follow_cluster),
-            _route("GET", "/console/clusters/{name}/logs", page, pages.show_logs),
-            _route("POST", "/console/clusters", user, actions.create_cluster),
-            _route("POST", "/console/clusters/{name}/size", user, actions.resize_cluster),
-            _route("POST", "/console/clusters/{name}/stop", user, actions.stop_cluster),
+            _route("GET", "/console/clusters/{name}/logs", page, pages.show_logs, Deed.LOGS_READ),
+            _route("POST", "/console/clusters", user, actions.create_cluster, Deed.CLUSTER_CREATE),
+            _route("POST", "/console/clusters/{name}/size", user, actions.resize_cluster, Deed.CLUSTER_SCALE),
+            _route("POST", "/console/clusters/{name}/stop", user, actions.stop_cluster, Deed.CLUSTER_STOP),
+            _route("POST", "/console/clusters/{name}/limit", user, actions.limit_cluster, Deed.LIMIT_SET),
+            _route("POST", _SHARES, user, shares.give_share, Deed.SHARE_GIVE),
+            _route("POST", _SHARES + "/withdraw", user, shares.withdraw_share, Deed.SHARE_WITHDRAW),
+            _route("POST", _LINKS, user, shares.make_link, Deed.LINK_MAKE),
+            _route("POST", _LINKS + "/{id}/withdraw", user, shares.withdraw_link, Deed.LINK_WITHDRAW),
             _route("GET", "/tokens", page, tokens.show_tokens),
-            _route("POST", "/console/tokens", user, tokens.create_token),
-            _route("POST", "/console/tokens/{id}/revoke", user, tokens.revoke_token),
+            _route("POST", "/console/tokens", user, tokens.create_token, Deed.TOKEN_CREATE),
+            _route("POST", "/console/tokens/{id}/revoke", user, tokens.revoke_token, Deed.TOKEN_REVOKE),
+            _route("GET", "/audit", page, audit.show_audit),
             _route("GET", "/console/static/{file}", anyone, assets.show_asset),
             _route("GET", "/favicon.ico", anyone, assets.show_icon),
         ]
@@ -49,5 +61,5 @@ class Console:
         return failures.show_failure(request, failure)
 
 
-def _route(method: str, path: str, rule: Rule, handler: Callable[..., Any]) -> GuardedRoute:
-    return GuardedRoute(method, path, rule, handler, include_in_schema=False, response_model=None)
+def _route(method: str, path: str, rule: Rule, handler: Callable[..., Any], deed: Deed = Deed.READ) -> GuardedRoute:
+    return GuardedRoute(method, path, rule, handler, deed=deed, include_in_schema=False, response_model=None)

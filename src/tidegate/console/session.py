@@ -7,23 +7,26 @@ cookie. Where it was going is remembered in ``next``, which may name a path of o
 
 from __future__ import annotations
 
+import base64
 import re
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from tidegate.api.access import recognise
-from tidegate.api.address import address_of
+from tidegate.api.access import read_session, recognise
+from tidegate.api.address import address_of, client_of
+from tidegate.api.audited import facts_of
 from tidegate.api.login import TERMINAL
 from tidegate.api.services import services_of
 from tidegate.authn.base import BrowserLogin, PasswordLogin, Presented
-from tidegate.authn.flows import COOKIE as FLOW_COOKIE
-from tidegate.authn.flows import FLOW_SECONDS, Flow
+from tidegate.authn.flows import FLOW_SECONDS, Flow, flow_cookie
+from tidegate.authn.limits import Attempt
 from tidegate.authn.sessions import SESSION_SECONDS
 from tidegate.console.render import page
-from tidegate.model.errors import LoginFailed, NotVisible
+from tidegate.model.errors import Busy, LoginFailed, NotVisible
 from tidegate.model.principal import Principal
+from tidegate.wire.tickets import session_mark
 
 _OWN_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 """A path of this host: browsers read ``//x`` and ``/\\x`` as another host, and skip control characters."""
@@ -46,10 +49,14 @@ async def show_login(request: Request) -> Response:
     after = safe_next(request.query_params.get("next"))
     code = request.query_params.get("code")
     if code is None:
+        facts_of(request).happened = False
         return _login_page(request, after)
-    principal = services_of(request).codes.redeem(code)
-    if principal is not None:
-        return _log_in(request, principal, after)
+    services = services_of(request)
+    with services.login_limits.judging(_attempt(request, code)) as judged:
+        principal = services.codes.redeem(code)
+        if principal is not None:
+            judged.right()
+            return _log_in(request, principal, after)
     words = "This link was used already or has expired. Log in another way, or ask the terminal for a new link."
     return _login_page(request, after, words)
 
@@ -58,13 +65,17 @@ async def log_in(request: Request) -> Response:
     """Log in by what the form brings: a token, or a name and a password."""
     form = await request.form()
     after = safe_next(str(form.get("next", "")))
-    if "token" in form:
-        presented = Presented("bearer", str(form["token"]).strip())
-        principal = await recognise(request, presented)
-        words = "The gateway does not know this token."
-    else:
-        principal = await _check_password(request, str(form.get("username", "")), str(form.get("password", "")))
-        words = "The gateway does not know this name with this password."
+    try:
+        if "token" in form:
+            presented = Presented("bearer", str(form["token"]).strip(), client_of(request))
+            principal = await recognise(request, presented)
+            words = "The gateway does not know this token."
+        else:
+            facts_of(request).claimed = str(form.get("username", ""))
+            principal = await _check_password(request, str(form.get("username", "")), str(form.get("password", "")))
+            words = "The gateway does not know this name with this password."
+    except Busy as error:
+        return _login_page(request, after, error.message, busy=error)
     return _login_page(request, after, words) if principal is None else _log_in(request, principal, after)
 
 
@@ -74,15 +85,14 @@ async def begin_login(request: Request, method: str) -> Response:
     login = services.logins.get(method)
     if not isinstance(login, BrowserLogin):
         raise NotVisible("There is nothing here")
-    address = address_of(request)
     begun = await login.begin(_return_url(request, method))
     flow = Flow(method, begun.secret, safe_next(request.query_params.get("next")))
+    address = address_of(request)
     response = RedirectResponse(begun.url, 302)
     response.set_cookie(
-        FLOW_COOKIE,
+        flow_cookie(address.scheme),
         services.flows.seal(flow),
         max_age=FLOW_SECONDS,
-        path=f"{address.prefix}/login/{method}",
         secure=address.scheme == "https",
         httponly=True,
         samesite="lax",
@@ -96,23 +106,34 @@ async def complete_login(request: Request, method: str) -> Response:
     login = services.logins.get(method)
     if not isinstance(login, BrowserLogin):
         raise NotVisible("There is nothing here")
-    flow = services.flows.open(request.cookies.get(FLOW_COOKIE))
+    cookie = flow_cookie(address_of(request).scheme)
+    flow = services.flows.open(request.cookies.get(cookie))
     if flow is None or flow.method != method or flow.after == TERMINAL:
         return _login_page(request, "/", "This login took too long, or began in another browser: begin again.")
     try:
-        principal = await login.complete(_return_url(request, method), flow.secret, dict(request.query_params))
+        # What comes back is shown to the provider, so it is not for anybody to try out.
+        with services.login_limits.judging(_attempt(request, flow.secret + request.url.query)) as judged:
+            principal = await login.complete(_return_url(request, method), flow.secret, dict(request.query_params))
+            judged.right()
     except LoginFailed as error:
         return _login_page(request, flow.after, error.message)
     response = _log_in(request, principal, flow.after)
-    response.delete_cookie(FLOW_COOKIE, path=f"{address_of(request).prefix}/login/{method}")
+    secure = address_of(request).scheme == "https"
+    response.delete_cookie(cookie, secure=secure, httponly=True, samesite="lax")
     return response
 
 
 async def log_out(request: Request) -> Response:
-    """Forget the session."""
+    """End the session, and the dashboards that were opened in it."""
+    facts_of(request).principal = session = read_session(request)
+    facts_of(request).happened = session is not None
     address = address_of(request)
     response = RedirectResponse(f"{address.prefix}/login", 303)
-    name = services_of(request).sessions.cookie_name(address.scheme, address.prefix)
+    services = services_of(request)
+    name = services.sessions.cookie_name(address.scheme, address.prefix)
+    if session is not None:
+        services.sessions.end(request.cookies[name])
+        await services.end_vouched(session_mark(name, request.cookies[name]))
     response.delete_cookie(
         name, path=address.prefix or "/", secure=address.scheme == "https", httponly=True, samesite="lax"
     )
@@ -120,12 +141,23 @@ async def log_out(request: Request) -> Response:
 
 
 async def _check_password(request: Request, username: str, password: str) -> Principal | None:
-    for login in services_of(request).authenticators:
-        if isinstance(login, PasswordLogin):
-            principal = await login.check_password(username, password)
-            if principal is not None:
-                return principal
+    services, client = services_of(request), client_of(request)
+    name, secret = (text.encode("utf-8", "surrogatepass") for text in (username, password))
+    # The same guess as in a header is the same guess.
+    pair = base64.b64encode(name + b":" + secret).decode()
+    with services.login_limits.judging(Attempt.of(Presented("basic", pair), client)) as judged:
+        for login in services.authenticators:
+            if isinstance(login, PasswordLogin):
+                principal = await login.check_password(username, password, client)
+                if principal is not None:
+                    judged.right()
+                    return principal
     return None
+
+
+def _attempt(request: Request, proof: str) -> Attempt:
+    """Return an attempt to prove who one is by what cannot be guessed."""
+    return Attempt(client_of(request), b"", proof.encode("utf-8", "surrogatepass"))
 
 
 def _return_url(request: Request, method: str) -> str:
@@ -133,21 +165,25 @@ def _return_url(request: Request, method: str) -> str:
     return f"{address.origin}{address.prefix}/login/{method}/return"
 
 
-def _login_page(request: Request, after: str, error: str | None = None) -> Response:
+def _login_page(request: Request, after: str, error: str | None = None, *, busy: Busy | None = None) -> Response:
     logins = services_of(request).logins
-    return page(
+    response = page(
         request,
         "login.html",
-        status=200 if error is None else 401,
+        status=busy.status if busy else 200 if error is None else 401,
         after=after,
         error=error,
         passwords=any(isinstance(login, PasswordLogin) for login in logins.values()),
         elsewhere=[(name, login.label) for name, login in logins.items() if isinstance(login, BrowserLogin)],
     )
+    if busy:
+        response.headers["Retry-After"] = f"{max(1, round(busy.retry_after))}"
+    return response
 
 
 def _log_in(request: Request, principal: Principal, after: str) -> Response:
     """Begin a session of ``principal``, who is as the authenticator said: what the configuration adds is not sealed."""
+    facts_of(request).principal = principal
     address = address_of(request)
     sessions = services_of(request).sessions
     response = RedirectResponse(address.prefix + after, 303)

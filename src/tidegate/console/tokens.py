@@ -9,14 +9,14 @@ from starlette.responses import RedirectResponse, Response
 
 from tidegate.api.access import caller
 from tidegate.api.address import address_of
+from tidegate.api.audited import facts_of
 from tidegate.api.services import services_of
 from tidegate.authn.personal import DAY
+from tidegate.console.forms import LONGEST_LABEL
 from tidegate.console.render import page
 from tidegate.console.views import view_token
 from tidegate.model.errors import Invalid, NotAllowed, QuotaExceeded, TidegateError
 from tidegate.model.principal import Scope
-
-LONGEST_LABEL = 100
 
 
 async def show_tokens(request: Request) -> Response:
@@ -31,7 +31,8 @@ async def create_token(request: Request) -> Response:
         label = form.get("label", "")[:LONGEST_LABEL]
         scope = Scope.READ_ONLY if "read-only" in form else Scope.FULL
         days = _read_days(form.get("days", ""))
-        _, secret = await services_of(request).tokens.create(caller(request), label, days=days, scope=scope)
+        token, secret = await services_of(request).tokens.create(caller(request), label, days=days, scope=scope)
+        facts_of(request).detail = f"{token.id}, {scope.value}: {label}"
     except (Invalid, NotAllowed, QuotaExceeded) as error:
         return await _tokens_page(request, error=error)
     return await _tokens_page(request, secret=secret)
@@ -39,6 +40,7 @@ async def create_token(request: Request) -> Response:
 
 async def revoke_token(request: Request, id: str) -> Response:
     """Revoke a token."""
+    facts_of(request).detail = id
     await services_of(request).tokens.revoke(caller(request), id)
     return RedirectResponse(f"{address_of(request).prefix}/tokens", 303)
 

@@ -8,7 +8,9 @@ from datetime import datetime, timezone
 
 from tidegate.model.cluster import Cluster, ClusterState, Reason, Target
 from tidegate.model.event import RecordedEvent
+from tidegate.model.permissions import VIEWERS, Action, Rights, shared_rights, usable_rights
 from tidegate.model.principal import Principal, Scope, Token
+from tidegate.model.share import ShareLink
 from tidegate.model.workers import worker_counts
 
 GIB = 2**30
@@ -50,8 +52,16 @@ class ClusterView:
         The adaptive bounds, such as ``2-10``; empty where the size is set by hand.
     reason, trouble : Reason or None
         Why it ended; why its workers do not stay.
-    has_dashboard, can_change : bool
-        Whether there is a dashboard to go to; whether it can be stopped or resized.
+    has_dashboard : bool
+        Whether there is a dashboard to go to.
+    owner : str
+        Whose it is.
+    is_mine : bool
+        Whether it is the viewer's.
+    rights : frozenset of str
+        What the viewer may do with it now: an ended cluster cannot be stopped, whoever asks.
+    standing : str
+        By what somebody else than the owner sees it, as a sentence.
     """
 
     name: str
@@ -67,17 +77,23 @@ class ClusterView:
     reason: Reason | None
     trouble: Reason | None
     has_dashboard: bool
-    can_change: bool
+    owner: str
+    is_mine: bool
+    rights: frozenset[str]
+    standing: str
 
 
-def view_cluster(cluster: Cluster, now: float) -> ClusterView:
-    """Return what the pages show of ``cluster``."""
+def view_cluster(cluster: Cluster, now: float, viewer: Principal) -> ClusterView:
+    """Return what the pages show ``viewer`` of ``cluster``."""
     leaving = cluster.target is Target.STOPPED and not cluster.state.ended
     state = ClusterState.STOPPING if leaving else cluster.state
     running = state is ClusterState.RUNNING
     facts = cluster.scheduler if cluster.reported else None
     group = cluster.groups[0]
     counts = worker_counts(cluster)
+    rights = usable_rights(viewer, cluster)
+    if leaving or state.ended:
+        rights &= VIEWERS
     return ClusterView(
         name=cluster.name,
         state=state.value.capitalize(),
@@ -92,8 +108,23 @@ def view_cluster(cluster: Cluster, now: float) -> ClusterView:
         reason=cluster.reason,
         trouble=next((g.trouble for g in cluster.groups if g.trouble and g.failures), None) if not leaving else None,
         has_dashboard=running and facts is not None and facts.dashboard_port is not None,
-        can_change=not leaving and not state.ended,
+        owner=cluster.owner,
+        is_mine=cluster.owner == viewer.name,
+        rights=frozenset(action.value for action in rights),
+        standing=_standing(cluster, viewer, rights),
     )
+
+
+def _standing(cluster: Cluster, viewer: Principal, rights: Rights) -> str:
+    if cluster.owner == viewer.name:
+        return ""
+    whose = f"This cluster belongs to {cluster.owner}."
+    if viewer.admin:
+        changes = " What you change here is on record." if rights > VIEWERS else ""
+        return f"{whose} You see it as an administrator.{changes}"
+    if Action.CONNECT in shared_rights(viewer, cluster):
+        return f"{whose} It is shared with you to use: you may connect to it, and see its dashboard and logs."
+    return f"{whose} It is shared with you to view: you may see its dashboard and logs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +191,41 @@ def view_token(token: Token, viewer: Principal, now: float) -> TokenView:
         ends_words=words,
         is_this=token.id == viewer.token,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """A link to a dashboard as the page shows it."""
+
+    id: str
+    label: str
+    created_by: str
+    ends: Moment
+    ends_words: str
+
+
+def view_links(links: Sequence[ShareLink], now: float) -> list[LinkView]:
+    """Return what the page shows of the links that are still good, the newest first."""
+    newest_first = sorted(links, key=lambda link: link.created_at, reverse=True)
+    return [
+        LinkView(
+            id=link.id,
+            label=link.label,
+            created_by=link.created_by,
+            ends=view_moment(link.expires_at, now),
+            ends_words=f"expires in {describe_duration(link.expires_at - now)}",
+        )
+        for link in newest_first
+        if link.expires_at > now
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class MadeLink:
+    """A link that was made this moment, with its address, which is not shown again."""
+
+    url: str
+    ends: Moment
 
 
 def view_moment(at: float, now: float) -> Moment:

@@ -11,7 +11,8 @@ import hmac
 import time
 from collections.abc import Callable
 
-from tidegate.control.bus import Bus
+from tidegate.control.bus import Bus, of_cluster
+from tidegate.control.credentials import revocation_lists
 from tidegate.control.records import Records
 from tidegate.model.errors import Busy, Refused
 from tidegate.model.report import Report, Wanted, absorb, wanted_of
@@ -103,10 +104,17 @@ class Agents:
         cluster = await self._records.change(name, lambda c: absorb(c, report, self._clock()))
         return wanted_of(cluster, report.facts.attempt)
 
+    async def revocations(self, name: str, wanted: Wanted) -> str:
+        """Return the lists, as PEM, by which a scheduler refuses what is withdrawn; empty where nothing is."""
+        credentials = await self._records.store.credentials(name) if wanted.withdrawn else None
+        if credentials is None:
+            return ""
+        return revocation_lists(credentials, (int(serial, 16) for serial in wanted.withdrawn), self._clock())
+
     async def wanted(self, name: str, attempt: int, have_version: str, timeout: float) -> Wanted:
         """Return the wanted state as soon as its version is not ``have_version``, or after ``timeout`` seconds."""
         deadline = asyncio.get_running_loop().time() + timeout
-        with self._bus.listen(cluster=name) as listener:
+        with self._bus.listen(of_cluster(name)) as listener:
             while True:
                 wanted = wanted_of(await self._records.load(name), attempt)
                 left = deadline - asyncio.get_running_loop().time()

@@ -3,7 +3,7 @@
 A notification carries no news, only *that* there is some: whoever hears it reads the store. So it does not matter when
 several become one, and nothing is lost as long as one listens first and reads then::
 
-    with bus.listen(cluster=name) as listener:
+    with bus.listen(of_cluster(name)) as listener:
         while not_what_i_wait_for(await store.load(name)):
             await listener.changed(timeout)
 """
@@ -15,6 +15,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from tidegate.model.cluster import Cluster
+
+EVERYTHING = "everything"
+"""The topic of all clusters."""
+
+
+def of_cluster(name: str) -> str:
+    """Return the topic of one cluster."""
+    return f"cluster {name}"
+
+
+def owned_by(owner: str) -> str:
+    """Return the topic of one owner's clusters."""
+    return f"owned by {owner}"
+
+
+def shared_with(grantee: str) -> str:
+    """Return the topic of the clusters that are shared with one grantee, in its written form."""
+    return f"shared with {grantee}"
 
 
 class Listener:
@@ -39,34 +57,34 @@ class Listener:
 
 
 class Bus:
-    """Notifications by cluster and by owner."""
+    """Notifications by cluster, and by who sees one: its owner, whom it is shared with, and who sees all."""
 
     def __init__(self) -> None:
-        self._listeners: dict[tuple[str, str], set[Listener]] = {}
+        self._listeners: dict[str, set[Listener]] = {}
         self._callbacks: list[Callable[[str], None]] = []
 
     def publish(self, cluster: Cluster) -> None:
         """Tell everyone who listens that this cluster, or its events, changed. Call it after the commit."""
-        for key in (("cluster", cluster.name), ("owner", cluster.owner)):
-            for listener in self._listeners.get(key, ()):
+        grantees = (str(share.grantee) for share in cluster.shares)
+        for topic in (of_cluster(cluster.name), owned_by(cluster.owner), *map(shared_with, grantees), EVERYTHING):
+            for listener in self._listeners.get(topic, ()):
                 listener.notify()
         for callback in self._callbacks:
             callback(cluster.name)
 
     @contextmanager
-    def listen(self, *, cluster: str | None = None, owner: str | None = None) -> Iterator[Listener]:
-        """Listen to one cluster, or to all of one owner, while the context is open."""
-        if (cluster is None) == (owner is None):
-            raise ValueError("cannot listen: name either a cluster or an owner")
-        key = ("cluster", cluster) if cluster is not None else ("owner", owner or "")
+    def listen(self, *topics: str) -> Iterator[Listener]:
+        """Listen to these topics, while the context is open."""
         listener = Listener()
-        self._listeners.setdefault(key, set()).add(listener)
+        for topic in topics:
+            self._listeners.setdefault(topic, set()).add(listener)
         try:
             yield listener
         finally:
-            self._listeners[key].discard(listener)
-            if not self._listeners[key]:
-                del self._listeners[key]
+            for topic in set(topics):
+                self._listeners[topic].discard(listener)
+                if not self._listeners[topic]:
+                    del self._listeners[topic]
 
     @contextmanager
     def subscribe(self, callback: Callable[[str], None]) -> Iterator[None]:

@@ -10,7 +10,8 @@ before a question was asked is in the answer. What is asked at the same time sha
 The control loop does not ask here: what it does follows from the store itself.
 
 Every active cluster is held, and of those that have ended the newest ones: nobody pages through all of a year's history
-often enough to keep it in memory. What lies further back is read from the store.
+often enough to keep it in memory. What lies further back is read from the store, by owner; of what others share, the
+held ones are all that is listed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from __future__ import annotations
 import asyncio
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable, Iterable
+from enum import Enum
 
 from tidegate.model.cluster import Cluster, ClusterState
+from tidegate.model.principal import Principal
+from tidegate.model.share import Grantee, grantees_of
 from tidegate.store.base import Changes, Store
 
 HELD = 5000
@@ -33,11 +37,21 @@ Place = tuple[float, str]
 """Where a cluster stands in a list: when it was created, and its name."""
 
 
+class Whose(str, Enum):
+    """Which clusters a list is of."""
+
+    MINE = "mine"
+    SHARED = "shared"
+    """Others' that are shared with the one who asks."""
+    ALL = "all"
+    """Both; for an administrator every cluster."""
+
+
 class Entry:
     """A cluster of one revision, and what was made of it. When the cluster changes, another entry takes its place.
 
-    ``client_credentials`` are certificate and key of its client, once somebody has asked for them: to read and unseal
-    them takes longer than all the rest of a reply.
+    ``client_credentials`` are certificate and key of its owner's client, once somebody has asked for them: to read and
+    unseal them takes longer than all the rest of a reply.
     """
 
     __slots__ = ("_made", "client_credentials", "cluster")
@@ -45,18 +59,19 @@ class Entry:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.client_credentials: tuple[str, str] | None = None
-        self._made: dict[Callable[[Cluster], bytes], bytes] = {}
+        self._made: dict[tuple[Hashable, ...], bytes] = {}
 
     @property
     def place(self) -> Place:
         """Where it stands in a list."""
         return self.cluster.created_at, self.cluster.name
 
-    def made(self, make: Callable[[Cluster], bytes]) -> bytes:
-        """Return ``make(cluster)``, which is called once: the same cluster is sent to its readers many times."""
-        made = self._made.get(make)
+    def made(self, make: Callable[..., bytes], *about: Hashable) -> bytes:
+        """Return ``make(cluster, *about)``, which is called once: a cluster is sent to its readers many times."""
+        key = (make, *about)
+        made = self._made.get(key)
         if made is None:
-            made = self._made[make] = make(self.cluster)
+            made = self._made[key] = make(self.cluster, *about)
         return made
 
 
@@ -74,7 +89,9 @@ class Catalogue:
         self._store = store
         self._held = held
         self._entries: dict[str, Entry] = {}
-        self._owners: dict[str, _Owned] = {}
+        self._owners: dict[str, _Listed] = {}
+        self._grantees: dict[Grantee, _Listed] = {}
+        self._all = _Listed()
         self._ended = 0
         self._pruned_before = 0.0
         self._latest: int | None = None
@@ -93,21 +110,51 @@ class Catalogue:
 
     async def find(
         self,
-        owner: str,
+        principal: Principal,
         *,
+        whose: Whose = Whose.MINE,
+        owner: str | None = None,
         states: Collection[ClusterState] | None = None,
         before: Place | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
-        """Return the clusters of an owner, newest first: at most ``limit``, of those that stand before ``before``."""
+        """Return clusters that ``principal`` sees, newest first: at most ``limit``, of those that stand before
+        ``before``; with ``owner``, that user's among them.
+        """
         await self._catch_up()
         chosen = frozenset(ClusterState if states is None else states)
-        owned = self._owners.get(owner)
-        page = owned.page(chosen, before, limit) if owned is not None else []
-        if self._reaches_beyond(page, chosen, limit):
-            found = await self._store.find(owner=owner, states=chosen, before=before, limit=limit or EVERYTHING)
+        if whose is Whose.ALL and principal.admin:
+            return await self._page(owner, chosen, before, limit)
+        found: list[Entry] = []
+        if whose is not Whose.SHARED and owner in (None, principal.name):
+            found = await self._page(principal.name, chosen, before, limit)
+        if whose is Whose.MINE:
+            return found
+        found += self._shared(principal, owner, chosen, before)
+        return sorted(found, key=_place, reverse=True)[:limit]
+
+    async def _page(
+        self, owner: str | None, states: frozenset[ClusterState], before: Place | None, limit: int | None
+    ) -> list[Entry]:
+        """Return a page of one owner's clusters, or of everyone's."""
+        listed = self._all if owner is None else self._owners.get(owner)
+        page = listed.page(states, before, limit) if listed is not None else []
+        if self._reaches_beyond(page, states, limit):
+            found = await self._store.find(owner=owner, states=states, before=before, limit=limit or EVERYTHING)
             return [Entry(cluster) for cluster in found]
         return page
+
+    def _shared(
+        self, principal: Principal, owner: str | None, states: frozenset[ClusterState], before: Place | None
+    ) -> Iterable[Entry]:
+        """Return others' clusters that are shared with ``principal``, each once, in no order."""
+        lists = (self._grantees.get(grantee) for grantee in grantees_of(principal))
+        found = [entry for listed in lists if listed is not None for entry in listed.page(states, before, None)]
+        return {
+            entry.cluster.name: entry
+            for entry in found
+            if entry.cluster.owner != principal.name and owner in (None, entry.cluster.owner)
+        }.values()
 
     def _reaches_beyond(self, page: list[Entry], states: frozenset[ClusterState], limit: int | None) -> bool:
         """Whether clusters belong on the page that are not held."""
@@ -126,7 +173,7 @@ class Catalogue:
                     self._apply(await self._store.changed_since(self._latest))
 
     def _begin(self, all_there_is: Changes) -> None:
-        self._entries, self._owners, self._ended = {}, {}, 0
+        self._entries, self._owners, self._grantees, self._all, self._ended = {}, {}, {}, _Listed(), 0
         self._pruned_before = all_there_is.pruned_before
         self._apply(all_there_is)
         ended = [entry.place for entry in self._entries.values() if entry.cluster.state.ended]
@@ -151,19 +198,26 @@ class Catalogue:
     def _put(self, cluster: Cluster) -> None:
         entry = self._entries[cluster.name] = Entry(cluster)
         self._ended += cluster.state.ended
-        self._owners.setdefault(cluster.owner, _Owned()).put(entry)
+        self._all.put(entry)
+        self._owners.setdefault(cluster.owner, _Listed()).put(entry)
+        for share in cluster.shares:
+            self._grantees.setdefault(share.grantee, _Listed()).put(entry)
 
     def _drop(self, name: str) -> None:
         entry = self._entries.pop(name, None)
         if entry is None:
             return
         self._ended -= entry.cluster.state.ended
+        self._all.drop(name)
         if self._owners[entry.cluster.owner].drop(name):
             del self._owners[entry.cluster.owner]
+        for share in entry.cluster.shares:
+            if self._grantees[share.grantee].drop(name):
+                del self._grantees[share.grantee]
 
 
-class _Owned:
-    """The clusters of one owner, and the lists that were made of them since one of them changed."""
+class _Listed:
+    """Clusters that are listed together, and the lists that were made of them since one of them changed."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}

@@ -19,28 +19,28 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate.backends.base import Backend, Log
-from tidegate.control.bus import Bus
-from tidegate.control.catalogue import Catalogue, Entry
+from tidegate.control.bus import Bus, of_cluster
+from tidegate.control.catalogue import Catalogue, Entry, Whose
 from tidegate.control.credentials import LIFETIME, client_pem, mint
 from tidegate.control.engines import ask
-from tidegate.control.follow import follow
+from tidegate.control.follow import follow, is_told
+from tidegate.control.leaves import Leaves
 from tidegate.control.records import Records
-from tidegate.model import event as events
-from tidegate.model import policy
-from tidegate.model.cluster import DEFAULT_GROUP, Cluster, ClusterSpec, ClusterState, Target, WorkerGroup
-from tidegate.model.errors import Conflict, Invalid, NotAllowed, NotVisible
+from tidegate.model import policy, sizing
+from tidegate.model.cluster import DEFAULT_GROUP, Cluster, ClusterSpec, ClusterState, Target
+from tidegate.model.errors import Invalid, NotAllowed, NotVisible
 from tidegate.model.event import Event, RecordedEvent
 from tidegate.model.options import OptionSet
-from tidegate.model.permissions import Action, may
+from tidegate.model.permissions import Action, may, refusal
 from tidegate.model.policy import Capacity
 from tidegate.model.principal import Principal
+from tidegate.model.sizing import Sized, show_name
 from tidegate.store.base import Credentials
 
 log = logging.getLogger(__name__)
 
 NAME_BYTES = 8
 """64 random bits, 16 characters: unique for any number of clusters, and short enough for every engine's names."""
-_SHOWN = 64
 _UNDER_WAY = (ClusterState.REQUESTED, ClusterState.STARTING)
 
 
@@ -94,6 +94,7 @@ class Clusters:
         self._records = records
         self._store = records.store
         self._catalogue = Catalogue(records.store)
+        self._leaves = Leaves(records)
         self._backends = backends
         self._backend = backend
         self._bus = bus
@@ -145,10 +146,10 @@ class Clusters:
             changed_at=now,
         )
         credentials = await self._mint(cluster)
-        requested = Event(events.REQUESTED, "The cluster was requested", {"options": dict(values)})
+        requested = sizing.requested(cluster, principal)
         recorded = await self._store.insert(cluster, credentials, [requested], key=key)
         if recorded.name == cluster.name:
-            log.info("%s created cluster %s", principal.name, recorded.name)
+            log.info("%s created cluster %s", principal.who, recorded.name)
             self._bus.publish(recorded)
         return recorded
 
@@ -194,32 +195,31 @@ class Clusters:
         """Return what ``get`` does, with what was made of it."""
         entry = await self._catalogue.get(name)
         if entry is None or not may(principal, Action.SEE, entry.cluster):
-            raise NotVisible(f"Cluster {_show(name)} not found")
+            raise NotVisible(f"Cluster {show_name(name)} not found")
         if not may(principal, action, entry.cluster):
-            raise NotAllowed(f"cannot {action.value} cluster {name}: it belongs to {entry.cluster.owner}")
+            raise NotAllowed(refusal(principal, action, entry.cluster))
         return entry
 
-    async def find(
-        self,
-        principal: Principal,
-        *,
-        states: Collection[ClusterState] | None = None,
-        before: tuple[float, str] | None = None,
-        limit: int | None = None,
-    ) -> list[Cluster]:
-        """Return the principal's clusters, newest first; ``before`` (``created_at``, ``name``) pages on."""
-        return [entry.cluster for entry in await self.entries(principal, states=states, before=before, limit=limit)]
+    async def find(self, principal: Principal, **chosen: Any) -> list[Cluster]:
+        """Return clusters as ``entries`` does."""
+        return [entry.cluster for entry in await self.entries(principal, **chosen)]
 
     async def entries(
         self,
         principal: Principal,
         *,
+        whose: Whose = Whose.MINE,
+        owner: str | None = None,
         states: Collection[ClusterState] | None = None,
         before: tuple[float, str] | None = None,
         limit: int | None = None,
     ) -> list[Entry]:
-        """Return what ``find`` does, with what was made of each."""
-        return await self._catalogue.find(principal.name, states=states, before=before, limit=limit)
+        """Return clusters that ``principal`` sees, newest first, with what was made of each; ``before``
+        (``created_at``, ``name``) pages on. With ``owner``, those of that user among them.
+        """
+        return await self._catalogue.find(
+            principal, whose=whose, owner=owner, states=states, before=before, limit=limit
+        )
 
     async def scale(
         self, principal: Principal, name: str, count: Any, group: str = DEFAULT_GROUP
@@ -241,15 +241,7 @@ class Clusters:
         """
         await self.get(principal, name, Action.SCALE)
         asked = policy.check_count(count)
-        note: str | None = None
-
-        def resize(cluster: Cluster) -> tuple[Cluster, tuple[Event, ...]]:
-            nonlocal note
-            size = policy.fit(cluster.spec, asked)
-            note = size.note
-            return _resized(cluster, replace(_group(cluster, group), wanted=size.count, adaptive=None))
-
-        return await self._change(principal, name, resize), note
+        return await self._size(name, lambda cluster: sizing.scale(cluster, group, asked, principal))
 
     async def adapt(
         self,
@@ -266,24 +258,23 @@ class Clusters:
         Returns and raises what ``scale`` does.
         """
         await self.get(principal, name, Action.SCALE)
-        note: str | None = None
+        if not active:
+            return await self._size(name, lambda cluster: sizing.stop_adapting(cluster, group, principal))
+        return await self._size(name, lambda cluster: sizing.adapt(cluster, group, minimum, maximum, principal))
 
-        def resize(cluster: Cluster) -> tuple[Cluster, tuple[Event, ...]]:
-            nonlocal note
-            before = _group(cluster, group)
-            if not active:
-                return _resized(cluster, replace(before, adaptive=None))
-            bounds, note = policy.fit_adaptive(cluster.spec, minimum, maximum)
-            wanted = max(bounds.minimum, min(before.wanted, bounds.maximum))
-            return _resized(cluster, replace(before, wanted=wanted, adaptive=bounds))
-
-        return await self._change(principal, name, resize), note
+    async def limit(self, principal: Principal, name: str, most: Any) -> Cluster:
+        """Set the most workers that a cluster may have; what runs goes on."""
+        await self.get(principal, name, Action.LIMIT)
+        checked = sizing.check_limit(most)
+        cluster, _ = await self._size(name, lambda cluster: sizing.limit(cluster, checked, principal))
+        log.info("%s limited cluster %s to %d workers", principal.who, name, checked)
+        return cluster
 
     async def stop(self, principal: Principal, name: str) -> Cluster:
         """Ask for the end of a cluster; nothing happens if it has ended or is ending."""
         await self.get(principal, name, Action.STOP)
-        cluster = await self._change(principal, name, lambda c: (replace(c, target=Target.STOPPED), ()))
-        log.info("%s stopped cluster %s", principal.name, name)
+        cluster, _ = await self._size(name, lambda cluster: sizing.stop(cluster, principal))
+        log.info("%s stopped cluster %s", principal.who, name)
         return cluster
 
     async def logs(self, principal: Principal, name: str, lines: int = 200) -> list[Log]:
@@ -302,6 +293,9 @@ class Clusters:
         entry = await self.entry(principal, name, Action.CONNECT)
         if entry.cluster.state.ended:
             return None
+        if entry.cluster.owner != principal.name:
+            pair = await self._leaves.pair(principal, entry.cluster)
+            return None if pair is None else (pair.certificate, pair.key)
         if entry.client_credentials is None:
             credentials = await self._store.credentials(name)
             if credentials is None:
@@ -309,12 +303,12 @@ class Clusters:
             entry.client_credentials = client_pem(credentials), credentials.client_key
         return entry.client_credentials
 
-    async def wait(self, principal: Principal, name: str, timeout: float) -> Cluster:
+    async def wait(self, principal: Principal, name: str, timeout: float, action: Action = Action.SEE) -> Cluster:
         """Return the cluster as soon as its start has come to something, or after ``timeout`` seconds as it is then."""
         deadline = asyncio.get_running_loop().time() + timeout
-        with self._bus.listen(cluster=name) as listener:
+        with self._bus.listen(of_cluster(name)) as listener:
             while True:
-                cluster = await self.get(principal, name)
+                cluster = await self.get(principal, name, action)
                 left = deadline - asyncio.get_running_loop().time()
                 under_way = cluster.state in _UNDER_WAY and cluster.target is Target.RUNNING
                 if not under_way or left <= 0:
@@ -322,18 +316,25 @@ class Clusters:
                 await listener.changed(left)
 
     def follow(
-        self, principal: Principal, *, cluster: str | None = None, after: int | None = None
+        self,
+        principal: Principal,
+        *,
+        cluster: str | None = None,
+        whose: Whose = Whose.MINE,
+        after: int | None = None,
     ) -> AsyncIterator[RecordedEvent]:
-        """Yield events as they happen: of one cluster until it has ended, or of all the principal's for ever.
+        """Yield events as they happen: of one cluster until it has ended, or of those that a list shows for ever.
 
         Parameters
         ----------
         cluster : str, optional
-            Which one. The first step raises ``NotVisible`` if it is not theirs.
+            Which one. The first step raises ``NotVisible`` if it is not theirs to see.
+        whose : Whose, optional
+            Of which clusters, where it is not one.
         after : int, optional
             The last event that is known already. By default one cluster is told from its beginning, and all from now.
         """
-        return follow(self._store, self._bus, principal, cluster=cluster, after=after)
+        return follow(self._store, self._bus, self._catalogue, principal, cluster=cluster, whose=whose, after=after)
 
     async def last_event_id(self) -> int:
         """Return the number of the newest event of all: what happens from now on has a larger one."""
@@ -348,47 +349,19 @@ class Clusters:
             As ``get``.
         """
         cluster = await self.get(principal, name)
-        return await self._store.last_events(cluster.name, limit)
+        recorded = await self._store.last_events(cluster.name, limit)
+        return [event for event in recorded if is_told(event, principal, cluster)]
 
-    async def _change(
-        self, principal: Principal, name: str, alter: Callable[[Cluster], tuple[Cluster, tuple[Event, ...]]]
-    ) -> Cluster:
-        changed = await self._records.change(name, alter)
+    async def _size(self, name: str, alter: Callable[[Cluster], Sized]) -> tuple[Cluster, str | None]:
+        note: str | None = None
+
+        def change(cluster: Cluster) -> tuple[Cluster, tuple[Event, ...]]:
+            nonlocal note
+            sized = alter(cluster)
+            note = sized.note
+            return sized.cluster, sized.events
+
+        changed = await self._records.change(name, change)
         if changed is None:
-            raise NotVisible(f"Cluster {_show(name)} not found")
-        return changed
-
-
-def _group(cluster: Cluster, name: str) -> WorkerGroup:
-    if cluster.state is not ClusterState.RUNNING or cluster.target is not Target.RUNNING:
-        raise Conflict(f"cluster {cluster.name} is not running")
-    try:
-        return cluster.group(name)
-    except KeyError:
-        known = ", ".join(g.name for g in cluster.groups)
-        raise Invalid(
-            f"cannot scale the worker group {_show(name)}: cluster {cluster.name} has {known}", field="group"
-        ) from None
-
-
-def _resized(cluster: Cluster, group: WorkerGroup) -> tuple[Cluster, tuple[Event, ...]]:
-    after = cluster.with_group(group)
-    if after == cluster:
-        return cluster, ()
-    bounds = group.adaptive
-    words = "1 worker is wanted" if group.wanted == 1 else f"{group.wanted} workers are wanted"
-    if bounds is not None:
-        words = f"Between {bounds.minimum} and {bounds.maximum} workers are wanted, as the load asks"
-    data = {
-        "group": group.name,
-        "wanted": group.wanted,
-        "minimum": bounds.minimum if bounds else None,
-        "maximum": bounds.maximum if bounds else None,
-    }
-    return after, (Event(events.SCALED, words, data),)
-
-
-def _show(name: str) -> str:
-    """Return a name from outside as it can stand in a message: not longer than a line, and no control characters."""
-    text = "".join(c if c.isprintable() else "?" for c in name[:_SHOWN])
-    return text + "..." if len(name) > _SHOWN else text
+            raise NotVisible(f"Cluster {show_name(name)} not found")
+        return changed, note

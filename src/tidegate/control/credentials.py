@@ -1,7 +1,11 @@
-"""The secrets of a cluster: its own certificate authority, a leaf for each role, and three secret words.
+"""The secrets of a cluster: its own certificate authorities, a leaf for each role, and three secret words.
 
-Each cluster trusts its own authority only, so the certificates of one open nothing of another. Client, scheduler and
+Each cluster trusts its own authorities only, so the certificates of one open nothing of another. Client, scheduler and
 workers have leaves of their own: what a client holds cannot pose as the scheduler, because it is not good for servers.
+
+Those who use the cluster by a share have a leaf each, signed by a second authority, which only the scheduler trusts,
+and only of who connects to it: such a leaf opens no port of a worker. What was withdrawn stands in a revocation list;
+there is one of both authorities, because OpenSSL, once it looks into lists, demands one of every issuer.
 The keys are P-256: minting all of them takes a few milliseconds, where one RSA key takes fifty.
 
 The extensions are those that Python 3.13 demands by default (``ssl.VERIFY_X509_STRICT``, RFC 5280): basic constraints,
@@ -13,18 +17,23 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib import resources
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tidegate.model.cluster import Cluster
-from tidegate.store.base import Credentials
+from tidegate.store.base import ClientPair, Credentials
 from tidegate.wire.names import AGENT_PATH
 from tidegate.wire.proxy import Route
 
@@ -64,6 +73,8 @@ def mint(name: str, now: float, lifetime: float = LIFETIME) -> Credentials:
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = _authority(name, ca_key, span)
     leaves = {role: _leaf(name, role, ca, ca_key, span) for role in _USES}
+    clients_ca_key = ec.generate_private_key(ec.SECP256R1())
+    clients_ca = _authority(f"{name} clients", clients_ca_key, span)
     return Credentials(
         ca_cert=_pem(ca),
         ca_key=_key_pem(ca_key),
@@ -76,7 +87,63 @@ def mint(name: str, now: float, lifetime: float = LIFETIME) -> Credentials:
         agent_token=secrets.token_hex(TOKEN_BYTES),
         dashboard_secret=secrets.token_hex(TOKEN_BYTES),
         ticket_key=secrets.token_hex(TOKEN_BYTES),
+        clients_ca_cert=_pem(clients_ca),
+        clients_ca_key=_key_pem(clients_ca_key),
     )
+
+
+def mint_client(name: str, credentials: Credentials, serial: int) -> ClientPair:
+    """Make what one more client of a cluster connects with; it is good for as long as their authority.
+
+    Parameters
+    ----------
+    name : str
+        The cluster's name.
+    credentials : Credentials
+    serial : int
+        From ``new_serial``.
+    """
+    ca = x509.load_pem_x509_certificate(credentials.clients_ca_cert.encode())
+    span = (ca.not_valid_before_utc, ca.not_valid_after_utc)
+    certificate, key = _leaf(name, "client", ca, _load_key(credentials.clients_ca_key), span, serial)
+    return ClientPair(certificate + credentials.ca_cert, key)
+
+
+def new_serial() -> int:
+    """Return a serial number that no other leaf has."""
+    return x509.random_serial_number()
+
+
+def revocation_lists(credentials: Credentials, serials: Iterable[int], now: float) -> str:
+    """Return, as PEM, what a scheduler has to know in order to refuse the clients' leaves with these serial numbers."""
+    clients = _revocations(credentials.clients_ca_cert, credentials.clients_ca_key, serials, now)
+    return clients + _revocations(credentials.ca_cert, credentials.ca_key, (), now)
+
+
+def _revocations(ca_pem: str, key_pem: str, serials: Iterable[int], now: float) -> str:
+    ca = x509.load_pem_x509_certificate(ca_pem.encode())
+    issued = _time(now - EARLY)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ca.subject)
+        .last_update(issued)
+        # It is replaced when there is news; a scheduler that hears of none for long must not refuse everybody.
+        .next_update(ca.not_valid_after_utc)
+    )
+    for serial in serials:
+        revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(issued).build()
+        builder = builder.add_revoked_certificate(revoked)
+    authority = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority)
+    signed = builder.add_extension(identifier, critical=False).sign(_load_key(key_pem), hashes.SHA256())
+    return signed.public_bytes(Encoding.PEM).decode()
+
+
+def _load_key(pem: str) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("the key of an authority is of another kind than those that are made here")
+    return key
 
 
 def client_pem(credentials: Credentials) -> str:
@@ -96,6 +163,7 @@ def route_to(cluster: Cluster, credentials: Credentials) -> Route:
         dashboard_secret=credentials.dashboard_secret,
         ca=credentials.ca_cert,
         ticket_key=credentials.ticket_key,
+        share_epoch=cluster.share_epoch,
     )
 
 
@@ -130,6 +198,7 @@ class LaunchFiles:
             "dashboard_secret": credentials.dashboard_secret,
             "ca": self._trust(),
             "listener_uid": self._listener_uid,
+            "clients_ca": credentials.clients_ca_cert or None,
         }
         texts = {
             "ca.pem": credentials.ca_cert,
@@ -169,13 +238,18 @@ def _authority(name: str, key: ec.EllipticCurvePrivateKey, span: Span) -> x509.C
 
 
 def _leaf(
-    name: str, role: str, ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey, span: Span
+    name: str,
+    role: str,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    span: Span,
+    serial: int | None = None,
 ) -> tuple[str, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, role)])
     authority = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     certificate = (
-        _builder(subject, ca.subject, key.public_key(), span)
+        _builder(subject, ca.subject, key.public_key(), span, serial)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(_USES[role]), critical=False)
@@ -188,14 +262,14 @@ def _leaf(
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, span: Span
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, span: Span, serial: int | None = None
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
-        .serial_number(x509.random_serial_number())
+        .serial_number(new_serial() if serial is None else serial)
         .not_valid_before(span[0])
         .not_valid_after(span[1])
     )

@@ -175,7 +175,7 @@ class Executor:
     async def _with_log(self, cluster: Cluster) -> Cluster:
         """Add the end of the scheduler's log to the reason: where there is one, it says more than any sentence."""
         reason = cluster.reason
-        if reason is None or reason.log_tail:
+        if reason is None or reason.log_tail or reason.code in reasons.WANTED:
             return cluster
         try:
             logs = await ask(

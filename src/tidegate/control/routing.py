@@ -15,6 +15,7 @@ import asyncio
 import logging
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +46,12 @@ class RouteTable(Protocol):
     async def delete(self, name: str) -> None:
         """Close the way to a cluster and cut its connections; return when every live proxy has done so."""
 
+    async def raise_epoch(self, name: str, epoch: int) -> None:
+        """End what others see of a cluster's dashboard by tickets of earlier share epochs.
+
+        Return when every live proxy has done so; nothing is opened where no way is open.
+        """
+
 
 class Routing:
     """The routes of all running clusters, in all proxies.
@@ -63,6 +70,8 @@ class Routing:
         self._folder = folder
         self._patience = patience
         self._table: dict[str, Route] = {}
+        # Who opens a way may have read the record before it was changed: an epoch never falls.
+        self._epochs: dict[str, int] = {}
         self._links: dict[str, ProxyLink] = {}
         self._directory: int | None = None
 
@@ -94,13 +103,25 @@ class Routing:
 
     async def put(self, route: Route) -> None:
         """Open a way, or change it; return when it is open in every live proxy."""
-        self._table[route.name] = route
+        epoch = max(route.share_epoch, self._epochs.get(route.name, 0))
+        self._table[route.name] = route = replace(route, share_epoch=epoch)
         await self._push(Change("put", {"route": route.to_json()}))
+
+    async def raise_epoch(self, name: str, epoch: int) -> None:
+        """End what others see of a cluster's dashboard by tickets of earlier share epochs."""
+        self._epochs[name] = max(epoch, self._epochs.get(name, 0))
+        if name in self._table:
+            await self.put(self._table[name])
 
     async def delete(self, name: str) -> None:
         """Close the way to a cluster and cut its connections; return when every live proxy has done so."""
         self._table.pop(name, None)
+        self._epochs.pop(name, None)
         await self._push(Change("delete", {"name": name}))
+
+    async def end_vouched(self, by: str) -> None:
+        """End the dashboards that are open because of a session (its mark) or a token (its id) that has ended."""
+        await self._push(Change("end", {"by": by}))
 
     def connections(self, name: str) -> int:
         """Return how many connections the proxies hold to this cluster."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from tidegate.model.share import ClientLeaf, Share, ShareLink
+
 DEFAULT_GROUP = "default"
 
 
@@ -218,6 +220,15 @@ class Cluster:
     groups : tuple of WorkerGroup
     workers : tuple of Worker
         The live ones, and those that ended recently.
+    shares : tuple of Share
+        What its owner gives others, one for each grantee.
+    links : tuple of ShareLink
+        Links to its dashboard that are not withdrawn.
+    leaves : tuple of ClientLeaf
+        The certificates of those who connect by a share, also the withdrawn ones.
+    share_epoch : int
+        Counts what was withdrawn: dashboard tickets of others than the owner that were signed in an earlier epoch are
+        worth nothing.
     revision : int
         Counts the changes of this record.
     """
@@ -239,6 +250,10 @@ class Cluster:
     scheduler: SchedulerFacts | None = None
     groups: tuple[WorkerGroup, ...] = (WorkerGroup(),)
     workers: tuple[Worker, ...] = ()
+    shares: tuple[Share, ...] = ()
+    links: tuple[ShareLink, ...] = ()
+    leaves: tuple[ClientLeaf, ...] = ()
+    share_epoch: int = 0
     revision: int = 0
 
     def group(self, name: str = DEFAULT_GROUP) -> WorkerGroup:

@@ -11,6 +11,7 @@ TidegateError
   +- BackendFailed    502  backend-failed       the public half never quotes the backend
   |    +- DiskFull    507  disk-full            what is on record can still be read
   +- Busy             503  busy                 carries when to come back
+       +- TooManyAttempts 429 too-many-attempts    names what there was too much of
 
 Each error has a ``code`` (for programs), a ``message`` (a sentence for the user that says what happened, to what,
 and what to do) and ``detail`` (for the operator: it goes to the log, never to the user). ``api/app.py`` is the one
@@ -129,3 +130,10 @@ class Busy(TidegateError):
     def __init__(self, message: str, *, retry_after: float = 1.0, detail: str | None = None) -> None:
         super().__init__(message, detail=detail)
         self.retry_after = retry_after
+
+
+class TooManyAttempts(Busy):
+    """There were too many wrong logins before this one; it was not looked at."""
+
+    status = 429
+    code = "too-many-attempts"

@@ -14,12 +14,25 @@ STOPPED = "cluster-stopped"
 FAILED = "cluster-failed"
 SCALED = "cluster-scaled"
 """The wanted size or the adaptive bounds changed; ``data`` has ``group``, ``wanted``, ``minimum``, ``maximum``."""
+LIMITED = "cluster-limited"
+"""An administrator set the most workers that it may have; ``data`` has ``max_workers``, ``by``."""
 WORKERS = "workers-changed"
 """How many workers a cluster has changed; ``data`` has ``wanted``, ``running``, ``starting``."""
 WORKER_ENDED = "worker-ended"
 """A worker ended that nobody asked to end; ``data`` has ``worker``, ``code``, ``log_tail``."""
 WORKER_TROUBLE = "worker-trouble"
 """Something went wrong at a worker that goes on, such as a restart; ``data`` has ``worker``, ``code``."""
+
+SHARED = "share-given"
+"""Somebody was given a share, or another right; ``data`` has ``grantee``, ``right``, ``by``."""
+UNSHARED = "share-withdrawn"
+"""A share was withdrawn; ``data`` has ``grantee``, ``by``."""
+LINKED = "link-made"
+"""A link to the dashboard was made; ``data`` has ``link``, ``label``, ``expires_at``, ``by``."""
+UNLINKED = "link-withdrawn"
+"""A link to the dashboard was withdrawn; ``data`` has ``link``, ``label``, ``by``."""
+OF_SHARING = frozenset({SHARED, UNSHARED, LINKED, UNLINKED})
+"""Kinds that tell whom the owner trusts: for those who may share the cluster, and of a share for whom it is given."""
 
 
 @dataclass(frozen=True, slots=True)

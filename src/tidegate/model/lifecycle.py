@@ -177,13 +177,11 @@ def _plan_end(cluster: Cluster, seen: Seen | None, now: float) -> list[Step]:
         return []
     if seen.remains or any(p.state is not ProcessState.EXITED for p in _processes(seen)):
         return [StopCluster()]
-    if cluster.reason is not None:
-        state, event = (
-            ClusterState.FAILED,
-            Event(events.FAILED, cluster.reason.message, reasons.to_data(cluster.reason)),
-        )
-    else:
+    why = cluster.reason
+    if why is None or why.code in reasons.WANTED:
         state, event = ClusterState.STOPPED, Event(events.STOPPED, "The cluster has shut down")
+    else:
+        state, event = ClusterState.FAILED, Event(events.FAILED, why.message, reasons.to_data(why))
     workers = tuple(replace(w, state=WorkerState.ENDED) for w in cluster.workers)
     return [Mark(replace(cluster, state=state, stopped_at=now, workers=workers), (event,))]
 

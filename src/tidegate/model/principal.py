@@ -36,6 +36,8 @@ class Principal:
     until : float or None
         When the token expires by which they proved it (a personal one, or a provider's), in seconds since the epoch:
         nothing that is made with it may be good for longer. None for never, and where there is none.
+    actor : str
+        The administrator who acts on behalf of this principal; empty where they act themselves.
     """
 
     name: str
@@ -45,6 +47,16 @@ class Principal:
     scope: Scope = Scope.FULL
     token: str = ""
     until: float | None = None
+    actor: str = ""
+
+    @property
+    def who(self) -> str:
+        """Who does what is done, in words.
+
+        >>> Principal("bob", actor="alice").who
+        'alice, on behalf of bob'
+        """
+        return f"{self.actor}, on behalf of {self.name}" if self.actor else self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ EXITED = "exited"
 KILLED = "killed"
 OUT_OF_MEMORY = "out-of-memory"
 LOST = "lost"
+STOPPED_BY = "stopped-by"
 
 SENTENCES = {
     SCHEDULER_EXITED: "The scheduler ended by itself: {why}",
@@ -29,7 +30,11 @@ SENTENCES = {
     KILLED: "The worker was killed: {why}",
     OUT_OF_MEMORY: "The worker used more memory than its limit: {why}",
     LOST: "The worker is gone and left no trace",
+    STOPPED_BY: "Stopped by {who}",
 }
+
+WANTED = frozenset({STOPPED_BY})
+"""The codes of clusters that end as somebody wanted: they are STOPPED then, and nothing has FAILED."""
 
 
 WORKER_CODES = frozenset({CANNOT_START, EXITED, KILLED, OUT_OF_MEMORY, LOST})

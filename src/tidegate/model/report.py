@@ -42,10 +42,12 @@ class Wanted:
 
     ``exit`` tells a scheduler that it belongs to nothing any more: an older attempt, or a cluster that ends.
     ``groups`` maps each group to ``(wanted, minimum, maximum)``; the bounds are None where the size is set by hand.
+    ``withdrawn`` are the serial numbers of clients' certificates that the scheduler is to refuse, hexadecimal.
     """
 
     exit: bool
     groups: Mapping[str, tuple[int, int | None, int | None]] = field(default_factory=dict)
+    withdrawn: tuple[str, ...] = ()
 
 
 def absorb(cluster: Cluster, report: Report, now: float) -> tuple[Cluster, tuple[Event, ...]]:
@@ -91,4 +93,5 @@ def wanted_of(cluster: Cluster | None, attempt: int) -> Wanted:
             )
             for g in cluster.groups
         },
+        withdrawn=tuple(leaf.serial for leaf in cluster.leaves if leaf.withdrawn),
     )

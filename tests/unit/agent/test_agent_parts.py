@@ -79,6 +79,27 @@ def test_the_wanted_state_is_read_as_the_gateway_writes_it(agent: ModuleType) ->
     assert [wanted.groups["gpu"].clamp(count) for count in (-1, 3, 9)] == [0, 3, 4]
 
 
+def test_withdrawn_certificates_are_read_and_an_older_gateway_names_none(agent: ModuleType) -> None:
+    """As numbers, since TLS writes them in other letters; where a gateway knows no shares, nothing is refused."""
+    body = WantedBody.from_model(Wanted(False, {}, withdrawn=("ff", "0a")), "PEM")
+    wanted = agent.Wanted.parse(body.model_dump_json().encode())
+    assert (wanted.withdrawn, wanted.revocations) == ({255, 10}, "PEM")
+    assert "PEM" not in repr(wanted)
+
+    old = agent.Wanted.parse(b'{"version": "1", "exit": false, "groups": {}}')
+    assert (old.withdrawn, old.revocations) == (frozenset(), "")
+
+
+def test_what_is_withdrawn_is_news(agent: ModuleType) -> None:
+    """An agent that waits is answered; the lists themselves, which are signed anew each time, are no news."""
+    bodies = [
+        WantedBody.from_model(Wanted(False, {}, withdrawn=serials), text)
+        for serials, text in (((), ""), (("ff",), "one"), (("ff",), "two"))
+    ]
+    versions = [agent.Wanted.parse(body.model_dump_json().encode()).version for body in bodies]
+    assert versions[0] != versions[1] == versions[2]
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"version": "1", "exit": true}'])
 def test_nonsense_is_no_order_to_exit(agent: ModuleType, body: bytes) -> None:
     """What is not the whole state, such as a proxy's error page with status 200, is refused as a whole."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ async def test_the_description_covers_every_route_of_version_2(gateway: Gateway)
         for method, operation in item.items()
     }
     routes: dict[tuple[str, str], Any] = {
-        (method, route.path): route  # type: ignore[attr-defined]
+        (method, route.path_format): route  # type: ignore[attr-defined]
         for route in gateway.app.routes
         for method in route.methods  # type: ignore[attr-defined]
         if route.path.startswith("/api/v2/") and route.path != URL  # type: ignore[attr-defined]
@@ -67,6 +68,8 @@ async def test_the_description_covers_every_route_of_version_2(gateway: Gateway)
     health = described["GET", "/api/v2/health"]["responses"]
     assert all(health[s]["content"]["application/json"]["schema"]["$ref"].endswith("/Health") for s in ("200", "503"))
     assert set(schema["components"]["securitySchemes"]) == {"token", "basic", "session"}
+    # Programs that are made from this send a cookie of that name: it must be one (RFC 6265, 4.1.1).
+    assert re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", schema["components"]["securitySchemes"]["session"]["name"])
     assert schema["components"]["schemas"]["NewCluster"]["examples"]
     assert "HTTPValidationError" not in schema["components"]["schemas"]
 

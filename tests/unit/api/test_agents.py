@@ -57,7 +57,7 @@ async def test_a_change_of_size_is_told_at_once(gateway: Gateway) -> None:
     done, _ = await asyncio.wait({held}, timeout=0.05)
     assert not done
     await gateway.client("alice").patch(f"/api/v2/clusters/{cluster.name}", json={"workers": 3})
-    reply = await asyncio.wait_for(held, 5)
+    reply = await asyncio.wait_for(held, 20)
 
     assert reply.json()["groups"]["default"]["wanted"] == 3
     assert reply.json()["version"] != have

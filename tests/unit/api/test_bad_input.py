@@ -70,7 +70,7 @@ async def test_a_body_that_is_no_object_is_refused_with_a_reason(gateway: Gatewa
     client = gateway.client("alice", **{"Content-Type": "application/json"})
     for method, path in TAKES_A_BODY:
         url = path.replace("{name}", running)
-        reply = await asyncio.wait_for(client.request(method, url, content=NOT_OBJECTS[kind]), 5)
+        reply = await asyncio.wait_for(client.request(method, url, content=NOT_OBJECTS[kind]), 20)
 
         assert reply.status_code == 422, (path, reply.text)
         assert reply.headers["content-type"].startswith("application/json")

@@ -54,6 +54,10 @@ async def test_creation_answers_with_the_resource_and_its_place(gateway: Gateway
         "dashboard_link": None,
         "notes": [],
         "note": None,
+        "mine": True,
+        "rights": ["see", "connect", "scale", "stop", "logs", "dashboard", "share"],
+        "shares": [],
+        "links": [],
     }
     recorded = await gateway.store.load(cluster["name"])
     assert recorded.spec.extra["hints"] == {"python": "/opt/py", "version.dask": "2026.8.0"}

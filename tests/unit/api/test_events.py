@@ -48,7 +48,7 @@ async def test_a_cut_stream_is_taken_up_where_it_was(gateway: Gateway, how: str)
     cluster = await gateway.create()
     await gateway.become_running(cluster.name)
     await gateway.become_failed(cluster.name)
-    recorded = await gateway.store.events(cluster=cluster.name)
+    recorded = await gateway.store.events(clusters=[cluster.name])
     seen = str(recorded[0].id)
     query = {"header": "", "query": f"?after={seen}", "both": "?after=0"}[how]
     headers = {} if how == "query" else {"last_event_id": seen}

@@ -6,6 +6,7 @@ import pytest
 
 from tests.in_process import Gateway
 from tidegate.model.cluster import Target
+from tidegate.model.principal import Principal
 
 PATHS = [("POST", "/internal/dashboard-access")]
 
@@ -32,7 +33,8 @@ async def test_a_proxy_learns_who_may_look_at_a_dashboard(gateway: Gateway) -> N
     nobody = await gateway.client().post(path, json={"cluster": cluster.name})
     session = await gateway.browser("alice").post(path, json={"cluster": cluster.name})
 
-    assert (owner.status_code, owner.json()) == (200, {"user": "alice"})
+    (token,) = await gateway.services.tokens.list(Principal("alice"))
+    assert (owner.status_code, owner.json()) == (200, {"user": "alice", "epoch": None, "by": [token.id]})
     assert stranger.status_code == nonsense.status_code == 404
     assert stranger.text.replace(cluster.name, "nonsense") == nonsense.text
     assert nobody.status_code == session.status_code == 401

@@ -12,6 +12,7 @@ from tests.in_process import DAY, Gateway, gateway_in_process
 from tidegate.authn.personal import MOST
 from tidegate.authn.roster import Roster
 from tidegate.authn.tokens import SECRET, mint_token
+from tidegate.model.errors import NotAllowed
 from tidegate.model.principal import Principal, Scope
 
 TOKENS = "/api/v2/tokens"
@@ -218,3 +219,16 @@ async def test_a_session_ends_with_its_token(gateway: Gateway) -> None:
     assert gateway.services.sessions.read(cookie) is not None
     gateway.clock.now += 60
     assert gateway.services.sessions.read(cookie) is None
+
+
+@pytest.mark.parametrize("method", ["jupyterhub", "kerberos"])
+async def test_what_another_service_vouches_for_makes_none_for_long(gateway: Gateway, method: str) -> None:
+    """Whoever finds a notebook's token of the Hub has not found one for a year; who logs in there in person may."""
+    program, person = Principal("alice", method=method), Principal("alice", method="session")
+    create = gateway.services.tokens.create
+
+    assert (await create(program, "a"))[0].expires_at == gateway.clock.now + 30 * DAY
+    assert (await create(program, "b", days=30))[0].expires_at == gateway.clock.now + 30 * DAY
+    with pytest.raises(NotAllowed, match=f"for 31 days with a credential of {method}: at most 30 days"):
+        await create(program, "c", days=31)
+    assert (await create(person, "d", days=60))[0].expires_at == gateway.clock.now + 60 * DAY

@@ -17,7 +17,7 @@ ALICE = Principal("alicé", frozenset({"astro", "geo"}), admin=True, method="ses
 
 def test_a_session_says_who_logged_in() -> None:
     """Name, groups and admin come back; the method is the session."""
-    sessions = Sessions(b"k" * 32, Clock())
+    sessions = Sessions(lambda: b"k" * 32, Clock())
 
     assert sessions.read(sessions.seal(Principal("alicé", frozenset({"geo", "astro"}), admin=True))) == ALICE
 
@@ -25,7 +25,7 @@ def test_a_session_says_who_logged_in() -> None:
 def test_a_session_ends_by_itself() -> None:
     """After a working day it is worth nothing."""
     clock = Clock()
-    sessions = Sessions(b"k" * 32, clock)
+    sessions = Sessions(lambda: b"k" * 32, clock)
     cookie = sessions.seal(ALICE)
 
     clock.now += SESSION_SECONDS - 1
@@ -39,12 +39,12 @@ def test_a_session_of_another_gateway_is_no_session() -> None:
     """The key decides."""
     clock = Clock()
 
-    assert Sessions(b"k" * 32, clock).read(Sessions(b"K" * 32, clock).seal(ALICE)) is None
+    assert Sessions(lambda: b"k" * 32, clock).read(Sessions(lambda: b"K" * 32, clock).seal(ALICE)) is None
 
 
 def test_no_byte_of_a_session_can_be_changed() -> None:
     """Every altered cookie is refused, and never an error."""
-    sessions = Sessions(b"k" * 32, Clock())
+    sessions = Sessions(lambda: b"k" * 32, Clock())
     cookie = sessions.seal(Principal("alice"))
     forged = base64.urlsafe_b64encode(base64.urlsafe_b64decode(cookie.partition(".")[0]).replace(b"alice", b"admin"))
 
@@ -56,7 +56,7 @@ def test_no_byte_of_a_session_can_be_changed() -> None:
 @given(st.one_of(st.none(), st.text()))
 def test_nonsense_is_no_session(value: str | None) -> None:
     """Whatever a browser sends, reading it never raises."""
-    assert Sessions(b"k" * 32, Clock()).read(value) is None
+    assert Sessions(lambda: b"k" * 32, Clock()).read(value) is None
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,21 @@ def test_nonsense_is_no_session(value: str | None) -> None:
 )
 def test_the_cookies_name_makes_browsers_enforce_its_place(scheme: str, prefix: str, start: str) -> None:
     """``__Host-`` wants the whole host, which under a prefix is not ours."""
-    assert Sessions(b"k" * 32).cookie_name(scheme, prefix).startswith(start)
+    assert Sessions(lambda: b"k" * 32).cookie_name(scheme, prefix).startswith(start)
 
 
 def test_two_gateways_on_one_host_have_different_cookies() -> None:
     """Cookies know no ports."""
-    assert Sessions(b"k" * 32).cookie_name("http", "") != Sessions(b"K" * 32).cookie_name("http", "")
+    assert Sessions(lambda: b"k" * 32).cookie_name("http", "") != Sessions(lambda: b"K" * 32).cookie_name("http", "")
+
+
+def test_another_key_ends_all_sessions() -> None:
+    """At once, also while the gateway runs: that is how an administrator ends them."""
+    keys = [b"k" * 32]
+    sessions = Sessions(lambda: keys[0], Clock())
+    value = sessions.seal(ALICE)
+    assert sessions.read(value) is not None
+
+    keys[0] = b"K" * 32
+
+    assert sessions.read(value) is None

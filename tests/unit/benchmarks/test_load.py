@@ -54,7 +54,7 @@ async def test_two_answers_on_one_connection_are_told_apart(kind: str) -> None:
 
 async def until_the_first_answer(port: int) -> None:
     """Load a server until it has answered once."""
-    async with asyncio.timeout(10), ClosedLoop(port, prepare("GET", "/", {}), 1) as loop:
+    async with asyncio.timeout(20), ClosedLoop(port, prepare("GET", "/", {}), 1) as loop:
         while not loop.latencies:
             await asyncio.sleep(0)
 

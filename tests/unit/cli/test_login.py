@@ -17,6 +17,8 @@ from tests.oidc_double import OidcDouble, authenticator_for, oidc_double
 from tests.support import eventually
 from tidegate.cli.main import run
 from tidegate.client.saved import HEADER
+from tidegate.model.audit import Deed, Outcome, Wanted
+from tidegate.model.principal import Principal
 
 
 @dataclass
@@ -122,3 +124,16 @@ async def test_a_foreign_page_begins_nothing(place: Place) -> None:
     client = place.gateway.client(**{"Sec-Fetch-Site": "cross-site"})
 
     assert (await client.post("/api/v2/login/device", json={})).status_code == 403
+
+
+async def test_the_audit_log_tells_who_logged_in_by_a_terminal(place: Place) -> None:
+    """Once, when it is complete, with the id of the token that came of it; and who was not let in."""
+    assert await log_in(place, "", "--print") == 0
+    place.provider.devices.clear()
+    assert await log_in(place, "access_denied", "--print") == 1
+
+    audit = place.gateway.services.audit
+    refused, done = [r.entry for r in await audit.find(Principal("root", admin=True), Wanted(deed=Deed.LOGIN))]
+    assert (done.outcome, done.principal, done.method) == (Outcome.DONE, "alice", "oidc")
+    assert (await place.gateway.store.list_tokens("alice"))[0].id in done.detail
+    assert (refused.outcome, refused.code, refused.principal) == (Outcome.REFUSED, "not-allowed", "")

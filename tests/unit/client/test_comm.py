@@ -18,7 +18,7 @@ from distributed.security import Security
 
 from tidegate.client import comm
 from tidegate.client.comm import ClusterUnreachable, GatewayConnector, register
-from tidegate.client.errors import GatewayServerError
+from tidegate.client.errors import NOT_THERE, GatewayServerError
 from tidegate.client.security import GatewaySecurity
 
 from .conftest import CLUSTER, StubGateway, cuts, refuses, says
@@ -92,6 +92,24 @@ async def test_a_client_that_is_cut_by_the_end_reads_why(
     stub: StubGateway, cut: int, security: Callable[..., GatewaySecurity], answer: Any, why: str
 ) -> None:
     """In the handshake, after it, or after Dask's own: with the gateway that a cluster object brings along."""
+    stub.will(answer)
+
+    with pytest.raises(OSError, match=why) as caught:
+        await Client(f"gateway://127.0.0.1:{cut}/c0ffee", security=security(), asynchronous=True, timeout=20)
+
+    assert str(caught.value).startswith("cannot connect to cluster c0ffee: ")
+
+
+VIEW = says({**CLUSTER, "owner": "bob", "mine": False, "rights": ["dashboard", "logs", "see"]})
+GONE = refuses(404, "not-found", "Cluster c0ffee not found")
+
+
+@moments
+@pytest.mark.parametrize(("answer", "why"), [(VIEW, "bob shares it with you to view, not to use"), (GONE, NOT_THERE)])
+async def test_a_client_that_is_cut_by_a_withdrawn_share_reads_why(
+    stub: StubGateway, cut: int, security: Callable[..., GatewaySecurity], answer: Any, why: str
+) -> None:
+    """The scheduler refuses its certificate; the gateway says what is left of the share."""
     stub.will(answer)
 
     with pytest.raises(OSError, match=why) as caught:

@@ -57,3 +57,26 @@ def test_an_older_gateway_says_less() -> None:
     body = {key: CLUSTER[key] for key in needed}
 
     assert ClusterReport.from_json(body, public_address="", scheduler_netloc="").failures == 0
+
+
+def test_an_older_gateway_lets_its_owner_do_everything() -> None:
+    """It says nothing of rights, and shows nobody another's clusters."""
+    told = report()
+
+    assert told.mine
+    assert told.may("connect")
+    assert told.obstacle("connect to") is None
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"rights": ["see", "logs"]}, "cannot connect to cluster c0ffee: bob shares it with you to view, not to use"),
+        ({"rights": []}, "cannot connect to cluster c0ffee: bob no longer shares it with you"),
+        ({"rights": ["see", "logs"], "mine": True}, "cannot connect to cluster c0ffee: with a read-only token"),
+        ({"rights": ["see"], "state": "stopped"}, "cannot connect to cluster c0ffee: it was stopped"),
+    ],
+)
+def test_what_keeps_one_from_a_cluster_is_said(told: dict[str, Any], words: str) -> None:
+    """That it ended comes first: then no right helps."""
+    assert str(report(**{"owner": "bob", "mine": False, **told}).obstacle("connect to")).startswith(words)

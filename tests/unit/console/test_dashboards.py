@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -10,9 +11,10 @@ import httpx
 import pytest
 
 from tests.in_process import Gateway, gateway_in_process
+from tidegate.authn.sessions import SESSION_SECONDS
 from tidegate.model.cluster import Target
 from tidegate.model.principal import Principal
-from tidegate.wire.tickets import COOKIE_SECONDS, OPEN_SECONDS, bears_session, verify
+from tidegate.wire.tickets import COOKIE_SECONDS, OPEN_SECONDS, Ticket, bears_session, session_mark, verify
 
 
 async def running(gateway: Gateway) -> str:
@@ -116,7 +118,7 @@ async def by_path(browser: httpx.AsyncClient, name: str) -> tuple[httpx.Response
 
 
 async def test_without_hosts_of_their_own_the_owner_gets_a_cookie_for_the_path(tmp_path: Path) -> None:
-    """Only for this cluster's path, for a working day, and the browser is sent to the same page again."""
+    """Only for this cluster's path, for a quarter of an hour, and the browser is sent to the same page again."""
     async with gateway_in_process(tmp_path, dashboard_host=None) as gateway:
         name = await running(gateway)
 
@@ -170,3 +172,59 @@ async def test_a_browser_is_not_sent_round_for_ever(tmp_path: Path) -> None:
 
         assert reply.status_code == 503
         assert "cannot be reached" in reply.text
+
+
+async def test_what_is_open_ends_with_the_session_and_its_token(gateway: Gateway) -> None:
+    """The ticket says by what it was given, and until when that is good."""
+    name = await running(gateway)
+    (token,) = await gateway.services.tokens.list(Principal("alice"))
+    begun = replace(token.bearer, until=gateway.clock.now + 600)
+    browser = gateway.browser()
+    cookie, sessions = gateway.services.sessions.cookie_name("http", ""), gateway.services.sessions
+    browser.cookies.set(cookie, sessions.seal(begun))
+
+    async def ticket() -> Ticket:
+        location = (await browser.get(f"/clusters/{name}/status")).headers["location"]
+        text = parse_qs(urlsplit(location).query)["ticket"][0]
+        found = verify(text, name, await key_of(gateway, name), gateway.clock.now)
+        assert found is not None
+        return found
+
+    by_token = await ticket()
+    assert by_token.by == (token.id, session_mark(cookie, browser.cookies[cookie]))
+    assert by_token.until == gateway.clock.now + 600
+    browser.cookies.set(cookie, sessions.seal(Principal("alice")))
+    by_login = await ticket()
+    assert by_login.by == (session_mark(cookie, browser.cookies[cookie]),)
+    assert by_login.until == gateway.clock.now + SESSION_SECONDS
+
+
+async def test_logging_out_and_revoking_end_what_is_open(tmp_path: Path) -> None:
+    """The proxies are told before the answer; and a copy of the cookie is worth nothing any more."""
+    ended: list[str] = []
+
+    async def end(by: str) -> None:
+        ended.append(by)
+
+    async with gateway_in_process(tmp_path, end_vouched=end) as gateway:
+        browser = gateway.browser("alice")
+        ((cookie, value),) = browser.cookies.items()
+        (token,) = await gateway.services.tokens.list(Principal("alice"))
+
+        assert (await browser.post("/logout")).status_code == 303
+        assert ended == [session_mark(cookie, value)]
+        thief = gateway.browser(Cookie=f"{cookie}={value}")
+        assert (await thief.get("/")).status_code == 303
+
+        assert (await gateway.client("alice").delete(f"/api/v2/tokens/{token.id}")).status_code == 204
+        assert ended[1:] == [token.id]
+
+
+async def test_over_https_the_cookie_of_a_path_is_secure(tmp_path: Path) -> None:
+    """By its name too: no page that was not sent over TLS can have set it."""
+    async with gateway_in_process(tmp_path, dashboard_host=None) as gateway:
+        name = await running(gateway)
+
+        _, cookie = await by_path(gateway.browser("alice", **{"X-Forwarded-Proto": "https"}), name)
+
+        assert cookie[f"__Secure-tidegate-ticket-{name}"]["secure"] is True

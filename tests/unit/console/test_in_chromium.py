@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Dialog, Page, async_playwright, expect
 
 from tests.in_process import Gateway, listening
+from tidegate.control.bus import of_cluster
 from tidegate.model import event as kinds
 from tidegate.model.cluster import Target, WorkerGroup
 from tidegate.model.event import Event
@@ -59,7 +60,7 @@ async def visit(gateway: Gateway) -> AsyncIterator[Visit]:
 
 async def until_stopped(gateway: Gateway, name: str) -> None:
     """Wait until the wish to stop is on record."""
-    with gateway.records._bus.listen(cluster=name) as listener:
+    with gateway.records._bus.listen(of_cluster(name)) as listener:
         while (await gateway.store.load(name)).target is not Target.STOPPED:
             assert await listener.changed(10)
 
@@ -209,4 +210,57 @@ async def test_a_token_is_made_and_revoked(gateway: Gateway, visit: Visit) -> No
     await page.get_by_role("button", name="Revoke").click()
     await expect(page.get_by_text("You have no tokens")).to_be_visible()
     assert (await gateway.client(secret).get("/api/v2/whoami")).status_code == 401
+    assert visit.complaints == []
+
+
+async def test_a_cluster_is_shared_and_withdrawn(gateway: Gateway, visit: Visit) -> None:
+    """By the Sharing section alone; the other's page, open meanwhile, says when it is over."""
+    cluster = await gateway.create("alice")
+    await gateway.become_running(cluster.name)
+    page, bobs = visit.page, await (await visit.page.context.browser.new_context()).new_page()  # type: ignore[union-attr]
+    await page.goto(f"{visit.address}/login?code={gateway.services.codes.mint(Principal('alice'))}")
+    await bobs.goto(f"{visit.address}/login?code={gateway.services.codes.mint(Principal('bob'))}")
+    await bobs.get_by_role("link", name="Shared with me").click()
+    await expect(bobs.get_by_text("Nobody shares a running cluster with you")).to_be_visible()
+
+    await page.get_by_role("link", name=cluster.name).click()
+    sharing = page.locator("#sharing")
+    await expect(sharing.get_by_text("shared with nobody")).to_be_visible()
+    await sharing.get_by_label("Name", exact=True).fill("bob")
+    await sharing.get_by_label("What they may do").select_option("use")
+    await sharing.get_by_role("button", name="Share").click()
+    await expect(sharing.get_by_text("user, may use")).to_be_visible()
+
+    await bobs.get_by_role("link", name=cluster.name).click()
+    await expect(bobs.get_by_text("This cluster belongs to alice. It is shared with you to use")).to_be_visible()
+    await expect(bobs.get_by_text("From a notebook")).to_be_visible()
+    await expect(bobs.get_by_role("button", name="Stop")).to_have_count(0)
+    await expect(bobs.locator("#sharing")).to_have_count(0)
+
+    await sharing.get_by_role("button", name="Withdraw from user bob").click()
+    await expect(sharing.get_by_text("shared with nobody")).to_be_visible()
+    await expect(bobs.get_by_role("alert")).to_have_text("This cluster is not shared with you any more.")
+    assert visit.complaints == []
+
+
+async def test_a_link_is_made_copied_and_withdrawn(gateway: Gateway, visit: Visit) -> None:
+    """The button copies it by a script of ours, which the content security policy lets in."""
+    cluster = await gateway.create("alice")
+    await gateway.become_running(cluster.name)
+    page = visit.page
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.goto(f"{visit.address}/login?code={gateway.services.codes.mint(Principal('alice'))}")
+    await page.goto(f"{visit.address}/clusters/{cluster.name}")
+
+    await page.get_by_label("What the link is for").fill("meeting")
+    await page.get_by_role("button", name="Make a link").click()
+    shown = await page.locator("#link").inner_text()
+    await page.get_by_role("button", name="Copy").click()
+    await expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert await page.evaluate("navigator.clipboard.readText()") == shown
+    assert shown.startswith(f"{visit.address}/shared/")
+
+    await page.get_by_role("button", name="Withdraw link meeting").click()
+    await expect(page.get_by_text("A link to the dashboard was withdrawn: meeting")).to_be_visible()
+    await expect(page.get_by_role("button", name="Withdraw link meeting")).to_have_count(0)
     assert visit.complaints == []

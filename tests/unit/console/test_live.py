@@ -9,7 +9,10 @@ import pytest
 
 from tests.in_process import Gateway, Reader
 from tidegate.console import live
+from tidegate.model.errors import NotVisible
 from tidegate.model.event import Event, RecordedEvent
+from tidegate.model.principal import Principal
+from tidegate.model.share import Right
 
 
 def happened(number: int) -> RecordedEvent:
@@ -111,3 +114,38 @@ async def test_a_stream_that_breaks_does_not_look_like_the_end() -> None:
 
     assert seen
     assert not any("over" in message for message in seen)
+
+
+async def test_what_is_not_shared_any_more_is_over() -> None:
+    """The browser does not come back for it."""
+
+    async def events() -> AsyncIterator[RecordedEvent]:
+        yield happened(1)
+        raise NotVisible("it was withdrawn before it could be followed")
+
+    async def draw() -> dict[str, str]:
+        return {"cluster": ""}
+
+    seen = [message async for message in live._messages(events(), draw)]
+
+    assert seen[-1] == "event: over\ndata: \n\n"
+
+
+@pytest.mark.parametrize("way", ["page", "program"])
+async def test_a_share_that_is_withdrawn_ends_the_stream(gateway: Gateway, way: str) -> None:
+    """The page says so in place of the cluster; a program's stream ends in order."""
+    cluster = await gateway.create("alice")
+    await gateway.become_running(cluster.name)
+    alice, shares = Principal("alice"), gateway.services.shares
+    await shares.give(alice, cluster.name, "user:mallory", Right.VIEW)
+    path = f"/console/clusters/{cluster.name}/live" if way == "page" else f"/api/v2/clusters/{cluster.name}/events"
+
+    async with Reader(gateway, path, "mallory", sec_fetch_site="same-origin") as reader:
+        messages = reader.messages()
+        seen = [await anext(messages)]
+        await shares.withdraw(alice, cluster.name, "user:mallory")
+        seen += [message async for message in messages]
+
+    if way == "page":
+        assert "not shared with you any more" in seen[-4]["data"]
+        assert [message["event"] for message in seen[-4:]] == ["cluster", "sharing", "events", "over"]

@@ -13,6 +13,8 @@ from oidc_provider_mock import User, run_server_in_thread
 from tests.in_process import Gateway, gateway_in_process
 from tidegate.authn.oidc import OidcAuthenticator, OidcSettings
 from tidegate.authn.roster import Roster
+from tidegate.model.audit import Deed, Outcome, Wanted
+from tidegate.model.principal import Principal
 
 CLAIMS = {"preferred_username": "alice", "groups": ["hydro", "operators"]}
 
@@ -90,3 +92,46 @@ async def test_who_says_no_there_is_told_here(gateway: Gateway) -> None:
     assert answer.status_code == 401
     assert "did not let you in" in answer.text
     assert "Log in with Our University" in answer.text
+
+
+async def test_over_https_no_other_host_can_replace_a_login(gateway: Gateway) -> None:
+    """A dashboard on a host below the gateway's could else have the viewer come back as somebody else."""
+    browser = gateway.browser(**{"X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/services/dask"})
+
+    sent = await browser.get("/login/oidc")
+
+    name, _, attributes = sent.headers["set-cookie"].partition("=")
+    assert name == "__Host-tidegate-login"
+    parts = {part.lower() for part in attributes.split("; ")[1:]}
+    assert {"path=/", "secure", "httponly", "samesite=lax"} <= parts
+    assert not [part for part in parts if part.startswith("domain")]
+
+
+async def test_returns_are_not_for_anybody_to_try_out(gateway: Gateway) -> None:
+    """Each is shown to the provider, so they count like other wrong logins."""
+    browser = gateway.browser(**{"X-Forwarded-For": "192.0.2.7"})
+    sent = await browser.get("/login/oidc")
+    state = parse_qs(urlsplit(sent.headers["location"]).query)["state"][0]
+
+    statuses = []
+    for number in range(101):
+        reply = await browser.get("/login/oidc/return", params={"state": state + "x", "code": str(number)})
+        statuses.append(reply.status_code)
+
+    assert (set(statuses[:100]), statuses[100]) == ({401}, 429)
+
+
+async def test_the_audit_log_tells_who_came_back(gateway: Gateway) -> None:
+    """And that somebody did who was not let in; going there is nothing yet."""
+    browser, refused = gateway.browser(), gateway.browser()
+    back = await agree((await browser.get("/login/oidc")).headers["location"])
+    await browser.get(back)
+    page = (await refused.get("/login/oidc")).headers["location"]
+    state = parse_qs(urlsplit(page).query)["state"][0]
+    await refused.get("/login/oidc/return", params={"error": "access_denied", "state": state})
+
+    found = await gateway.services.audit.find(Principal("root", admin=True), Wanted())
+    assert [(r.entry.deed, r.entry.outcome, r.entry.principal, r.entry.method) for r in found] == [
+        (Deed.LOGIN, Outcome.REFUSED, "", ""),
+        (Deed.LOGIN, Outcome.DONE, "alice", "oidc"),
+    ]

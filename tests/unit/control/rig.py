@@ -19,6 +19,7 @@ from tidegate.control.execute import Executor
 from tidegate.control.reconciler import Pace, Reconciler
 from tidegate.control.records import Records
 from tidegate.control.routing import Routing
+from tidegate.control.shares import Shares, SharingRules
 from tidegate.control.sweep import Sweep
 from tidegate.model.cluster import Cluster, ClusterState, SchedulerFacts
 from tidegate.model.options import OptionSet
@@ -117,6 +118,7 @@ class Rig:
             options or OptionSet(),
             limits or Limits(start_timeout=START_TIMEOUT),
         )
+        self.shares = Shares(self.clusters, self.records, self.routing, self.clock, SharingRules())
         self.agents = Agents(self.records, self.bus, self.clock)
         self.sweep = Sweep(self.store, backends, self.clock)
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
+from cryptography import x509
 
+from tests.support import eventually
 from tests.unit.control.rig import ALICE, Rig
 from tidegate.backends.simulation import ManualClock
-from tidegate.control.agents import BURST, LONGEST_WAIT, Agents, ReportPace
+from tidegate.control.agents import BURST, LONGEST_WAIT, REPORT_INTERVAL, Agents, ReportPace
 from tidegate.model.cluster import SchedulerFacts, WorkerState
 from tidegate.model.errors import Busy, Refused
+from tidegate.model.principal import Principal
 from tidegate.model.report import Report, Wanted
+from tidegate.model.share import Right
 from tidegate.wire.agent import WantedBody
 
 REPORT = Report(SchedulerFacts(1, 40001))
@@ -81,7 +86,7 @@ async def test_the_wanted_state_comes_when_it_changes(rig: Rig):
         await asyncio.sleep(0)
     assert not waiting.done()
     await rig.clusters.scale(ALICE, name, 2)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert (await waiting).groups["default"] == (2, None, None)
 
 
@@ -99,7 +104,7 @@ async def test_a_stop_tells_the_agent_to_exit(rig: Rig):
     waiting = asyncio.create_task(rig.agents.wanted(name, 1, version(first), 30))
     await asyncio.sleep(0)
     await rig.clusters.stop(ALICE, name)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert (await waiting).exit
 
 
@@ -124,14 +129,17 @@ async def test_the_load_cannot_fill_the_history(rig: Rig):
     toggles = [Report(SchedulerFacts(1, 40001, 40002), demand={"default": 1 + n % 2}) for n in range(1000)]
 
     reports = [asyncio.ensure_future(agents.report(name, report)) for report in toggles]
-    done, waiting = await asyncio.wait(reports, timeout=0.05)
+    began = time.monotonic()
+    held = LONGEST_WAIT / REPORT_INTERVAL + 1
+    await eventually(lambda: sum(report.done() for report in reports) >= len(reports) - held)
 
-    taken = [report for report in done if report.exception() is None]
-    assert BURST <= len(taken) <= BURST + 1
-    assert len(waiting) <= 5 * LONGEST_WAIT + 1
-    assert all(isinstance(report.exception(), Busy) for report in done - set(taken))
+    waiting = [report for report in reports if not report.done()]
+    taken = [report for report in reports if report.done() and report.exception() is None]
+    # A busy machine takes its time, in which some more are taken.
+    assert BURST <= len(taken) <= BURST + 1 + (time.monotonic() - began) / REPORT_INTERVAL
+    assert all(isinstance(r.exception(), Busy) for r in reports if r.done() and r not in taken)
     other = await rig.bring_up()
-    await asyncio.wait_for(agents.report(other, toggles[0]), 1)
+    await asyncio.wait_for(agents.report(other, toggles[0]), 20)
     for report in waiting:
         report.cancel()
 
@@ -146,3 +154,23 @@ async def test_time_makes_room_for_reports():
     assert [pace.admit("one") for _ in range(2)] == pytest.approx([0.0, 0.2], abs=1e-9)
     clock.advance(86400)
     assert [pace.admit("one") for _ in range(BURST)] == pytest.approx([0.0] * BURST, abs=1e-9)
+
+
+async def test_a_withdrawn_certificate_is_told_at_once(rig: Rig):
+    """An agent that waits hears of it as of a size, with lists that name it; without any, nothing is said."""
+    name = await rig.bring_up()
+    await rig.shares.give(ALICE, name, "user:bob", Right.USE)
+    await rig.clusters.client_credentials(Principal("bob"), name)
+    before = await rig.agents.wanted(name, 1, "", 30)
+    assert (before.withdrawn, await rig.agents.revocations(name, before)) == ((), "")
+
+    waiting = asyncio.create_task(rig.agents.wanted(name, 1, version(before), 30))
+    await rig.shares.withdraw(ALICE, name, "user:bob")
+    after = await asyncio.wait_for(waiting, 5)
+
+    (leaf,) = rig.cluster(name).leaves
+    assert after.withdrawn == (leaf.serial,)
+    pem = await rig.agents.revocations(name, after)
+    end = "-----END X509 CRL-----\n"
+    lists = [x509.load_pem_x509_crl((part + end).encode()) for part in pem.split(end)[:-1]]
+    assert [[revoked.serial_number for revoked in found] for found in lists] == [[int(leaf.serial, 16)], []]

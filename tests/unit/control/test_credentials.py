@@ -17,11 +17,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from tests.unit.model.samples import FACTS, HOST, make_cluster
-from tidegate.control.credentials import EARLY, LIFETIME, LaunchFiles, client_pem, mint, route_to
+from tidegate.control.credentials import (
+    EARLY,
+    LIFETIME,
+    LaunchFiles,
+    client_pem,
+    mint,
+    mint_client,
+    new_serial,
+    revocation_lists,
+    route_to,
+)
 from tidegate.store.base import Credentials
 
 NAME = "0123456789abcdef"
 NOW = 1_800_000_000.0
+END = "-----END X509 CRL-----\n"
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +47,9 @@ def read(pem: str) -> x509.Certificate:
 
 
 def test_each_role_has_a_leaf_of_its_own(secrets: Credentials):
-    """Four keys of P-256, each once; every leaf is signed by the cluster's authority."""
-    keys = [secrets.ca_key, secrets.client_key, secrets.scheduler_key, secrets.worker_key]
-    assert len(set(keys)) == 4
+    """Five keys of P-256, each once; every leaf is signed by the cluster's authority."""
+    keys = [secrets.ca_key, secrets.client_key, secrets.scheduler_key, secrets.worker_key, secrets.clients_ca_key]
+    assert len(set(keys)) == 5
     assert all("BEGIN PRIVATE KEY" in key for key in keys)
     for pem in (secrets.ca_cert, secrets.client_cert, secrets.scheduler_cert, secrets.worker_cert):
         certificate = read(pem)
@@ -154,3 +165,42 @@ def _running():
 
 def _at(seconds: float):
     return datetime.datetime.fromtimestamp(seconds, tz=datetime.timezone.utc)
+
+
+def test_a_grantees_leaf_is_a_clients_and_of_the_clients_authority(secrets: Credentials):
+    """The servers' authority, which workers trust, does not know it; it poses as no server; it lasts as others do."""
+    serial = new_serial()
+    pair = mint_client(NAME, secrets, serial)
+    leaf, bundled = x509.load_pem_x509_certificates(pair.certificate.encode())
+    assert leaf.serial_number == serial
+    assert bundled == read(secrets.ca_cert)
+    assert leaf.not_valid_after_utc == read(secrets.client_cert).not_valid_after_utc
+    clients = PolicyBuilder().store(Store([read(secrets.clients_ca_cert)])).time(_at(NOW))
+    clients.build_client_verifier().verify(leaf, [])
+    with pytest.raises(VerificationError):
+        clients.build_server_verifier(x509.DNSName(NAME)).verify(leaf, [])
+    with pytest.raises(VerificationError):
+        PolicyBuilder().store(Store([bundled])).time(_at(NOW)).build_client_verifier().verify(leaf, [])
+    assert len({pair.key, *(mint_client(NAME, secrets, new_serial()).key for _ in range(3))}) == 4
+
+
+def test_revocation_lists_are_of_both_authorities(secrets: Credentials):
+    """What is withdrawn stands on the clients'; the servers' is empty, but there; both are signed and current."""
+    pem = revocation_lists(secrets, [5, 7], NOW)
+    texts = [part + END for part in pem.split(END)[:-1]]
+    clients, servers = (x509.load_pem_x509_crl(text.encode()) for text in texts)
+    assert sorted(revoked.serial_number for revoked in clients) == [5, 7]
+    assert len(servers) == 0
+    for found, ca in ((clients, secrets.clients_ca_cert), (servers, secrets.ca_cert)):
+        assert found.is_signature_valid(read(ca).public_key())
+        assert found.last_update_utc < _at(NOW) < found.next_update_utc
+
+
+def test_what_a_cluster_is_launched_with_holds_no_key_of_an_authority(secrets: Credentials):
+    """The clients' authority goes to the agent alone, as a certificate; nothing by which it signs goes anywhere."""
+    files = LaunchFiles("http://127.0.0.1:8000").build(make_cluster(), secrets)
+    assert json.loads(files["agent.json"])["clients_ca"] == secrets.clients_ca_cert
+    for name, content in files.items():
+        assert secrets.clients_ca_key.encode() not in content
+        assert secrets.ca_key.encode() not in content
+        assert (secrets.clients_ca_cert.splitlines()[3].encode() in content) is (name == "agent.json")

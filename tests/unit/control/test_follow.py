@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
+import pytest
+
+from tests.contract.store_samples import make_credentials
 from tests.unit.control.rig import ALICE, MALLORY, Rig
+from tests.unit.model.samples import make_cluster
 from tidegate.control import follow as following
+from tidegate.control.catalogue import Whose
 from tidegate.model import event as events
+from tidegate.model.errors import NotVisible
 from tidegate.model.event import Event
+from tidegate.model.principal import Principal
+from tidegate.model.share import Grantee, Right, Share
 
 LIFE = [events.REQUESTED, events.STARTING, events.RUNNING, events.STOPPING, events.STOPPED]
 
@@ -37,7 +46,7 @@ async def test_a_whole_life_is_told_and_then_the_stream_ends(rig: Rig):
     await rig.report(name)
     await rig.turn(name)
     await end(rig, name)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert [e.event.kind for e in await told] == LIFE
 
 
@@ -66,7 +75,7 @@ async def test_an_event_between_reading_and_waiting_is_not_lost(rig: Rig):
         return found
 
     rig.store.events = read_then_something_happens
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         told = await collect(rig.clusters.follow(ALICE, cluster=name, after=1), 1)
     assert [e.event.message for e in told] == ["just now"]
 
@@ -80,7 +89,7 @@ async def test_all_that_is_mine_and_nothing_else(rig: Rig):
     await rig.clusters.create(MALLORY, {})
     await rig.turn(old)
     new = await rig.create()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         heard = [(e.cluster, e.event.kind) for e in await told]
     assert heard == [(old, events.STARTING), (new, events.REQUESTED)]
 
@@ -104,3 +113,90 @@ async def test_one_who_leaves_leaves_nothing_behind(rig: Rig):
     assert rig.bus._listeners
     await stream.aclose()
     assert not rig.bus._listeners
+
+
+# -- what others share -----------------------------------------------------------------------------------------------
+
+BOB = Principal("bob", frozenset({"physics"}))
+ROOT = Principal("root", admin=True)
+
+
+async def test_what_is_shared_is_followed_from_the_share_on(rig: Rig):
+    """By name or by group, beside one's own where both are asked for; to what is shared later one listens as well."""
+    theirs, hidden = await rig.create(), await rig.create()
+    told = asyncio.create_task(collect(rig.clusters.follow(BOB, whose=Whose.ALL), 4))
+    await asyncio.sleep(0)
+    await rig.turn(hidden)
+    await rig.shares.give(ALICE, theirs, "group:physics", Right.VIEW)
+    mine = (await rig.clusters.create(BOB, {})).name
+    await rig.shares.give(ALICE, theirs, "user:eve", Right.VIEW)
+    await rig.turn(theirs)
+    await rig.turn(mine)
+    async with asyncio.timeout(20):
+        heard = [(e.cluster, e.event.kind) for e in await told]
+    assert heard == [
+        (theirs, events.SHARED),
+        (mine, events.REQUESTED),
+        (theirs, events.STARTING),
+        (mine, events.STARTING),
+    ]
+
+
+async def test_what_is_withdrawn_is_followed_no_longer(rig: Rig):
+    """Neither in a list, where the rest goes on, nor by itself, where the stream ends, and another finds nothing."""
+    one, other = await rig.create(), await rig.create()
+    for name in (one, other):
+        await rig.shares.give(ALICE, name, "user:bob", Right.VIEW)
+    stream = rig.clusters.follow(BOB, whose=Whose.SHARED, after=await rig.store.last_event_id())
+    single = rig.clusters.follow(BOB, cluster=one, after=await rig.store.last_event_id())
+    told = asyncio.create_task(collect(stream, 1))
+    ending = asyncio.create_task(collect(single, 1))
+    await asyncio.sleep(0)
+    await rig.shares.withdraw(ALICE, one, "user:bob")
+    await rig.turn(one)
+    await rig.turn(other)
+    async with asyncio.timeout(20):
+        assert [e.cluster for e in await told] == [other]
+        assert await ending == []
+    with pytest.raises(NotVisible):
+        await collect(rig.clusters.follow(BOB, cluster=one))
+
+
+async def test_with_whom_it_is_shared_is_the_owners_to_know(rig: Rig):
+    """The owner and an administrator read all of it, a grantee what concerns them, in the history and in the stream."""
+    name = await rig.create()
+    for who in ("user:bob", "user:eve"):
+        await rig.shares.give(ALICE, name, who, Right.VIEW)
+    await rig.shares.make_link(ALICE, name, 60, "for the reviewers")
+    await rig.shares.withdraw(ALICE, name, "user:eve")
+    sharing = [events.SHARED, events.SHARED, events.LINKED, events.UNSHARED]
+
+    for who, expected in ((ALICE, sharing), (ROOT, sharing), (BOB, sharing[:1])):
+        history = [e.event.kind for e in await rig.clusters.last_events(who, name, 50)]
+        assert history == [events.REQUESTED, *expected]
+        whose = Whose.MINE if who is ALICE else Whose.ALL
+        async with asyncio.timeout(20):
+            stream = await collect(rig.clusters.follow(who, whose=whose, after=0), 1 + len(expected))
+        assert [e.event.kind for e in stream] == history
+
+
+async def test_an_administrator_follows_everything(rig: Rig):
+    """Of every owner, where they ask for all; by default their own."""
+    told = asyncio.create_task(collect(rig.clusters.follow(ROOT, whose=Whose.ALL), 2))
+    await asyncio.sleep(0)
+    await rig.clusters.create(MALLORY, {})
+    await rig.create()
+    async with asyncio.timeout(20):
+        assert [e.owner for e in await told] == ["mallory", "alice"]
+
+
+async def test_many_shared_clusters_are_read_in_batches(rig: Rig):
+    """More clusters than one question names, with more events than one page holds: all come in order, none twice."""
+    shares = (Share(Grantee.parse("group:physics"), Right.VIEW, 0.0, "alice"),)
+    count = following.NAMES_AT_ONCE * 2 + 1
+    for number in range(count):
+        cluster = replace(make_cluster(), name=f"c{number}", shares=shares)
+        await rig.store.insert(cluster, make_credentials(), [Event(events.REQUESTED, "")])
+    async with asyncio.timeout(20):
+        told = await collect(rig.clusters.follow(BOB, whose=Whose.SHARED, after=0), count)
+    assert [e.id for e in told] == list(range(1, count + 1))

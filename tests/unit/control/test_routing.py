@@ -159,10 +159,19 @@ async def test_a_change_is_there_when_it_returns(proxy: Proxy, routes: Routing):
     assert proxy.ops == ["replace", "put", "put", "delete"]
 
 
+async def test_a_session_that_has_ended_is_told_to_every_proxy(proxy: Proxy, routes: Routing):
+    """And it has ended there when the call returns."""
+    await routes.start()
+
+    await routes.end_vouched("session 1")
+
+    assert proxy.ops[-1] == "end"
+
+
 async def test_without_a_proxy_nothing_is_waited_for(routes: Routing):
     """There is nobody who could send a client astray."""
     await routes.start()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await routes.put(a_route())
 
 
@@ -310,3 +319,30 @@ async def test_a_cluster_has_its_way_before_it_is_called_running_and_loses_it_wi
 def test_nothing_secret_shows():
     """A change's repr leaves out its content."""
     assert "secret" not in repr(proxy_link.Change("put", {"route": a_route().to_json()}))
+
+
+async def test_a_later_share_epoch_reaches_every_proxy(proxy: Proxy, routes: Routing):
+    """It is there when the call returns; the rest of the way stays as it is."""
+    await routes.start()
+    await routes.put(a_route())
+    await routes.raise_epoch("c1", 2)
+    assert proxy.table["c1"] == replace(a_route(), share_epoch=2).to_json()
+
+
+async def test_a_share_epoch_never_falls(proxy: Proxy, routes: Routing):
+    """Who opens a way may have read the record before a withdrawal, and two withdrawals may overtake each other."""
+    await routes.start()
+    await routes.raise_epoch("c1", 2)
+    assert proxy.table == {}
+    await routes.put(replace(a_route(), share_epoch=1))
+    await routes.raise_epoch("c1", 1)
+    assert proxy.table["c1"]["share_epoch"] == 2
+    await routes.put(replace(a_route(), share_epoch=3))
+    assert proxy.table["c1"]["share_epoch"] == 3
+
+
+async def test_the_share_epoch_of_the_record_is_in_the_table(store, proxy: Proxy, routes: Routing):
+    """After a restart as well."""
+    await store.insert(replace(make_running(), share_epoch=5), SECRETS, [])
+    await routes.start()
+    assert proxy.table["c1"]["share_epoch"] == 5

@@ -40,7 +40,7 @@ async def test_the_earliest_time_counts():
     queue.add_later("a", 60)
     queue.add_later("a", 0.001)
     queue.add_later("a", 120)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await queue.get() == "a"
     queue.done("a")
 

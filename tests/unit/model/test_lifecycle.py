@@ -202,6 +202,17 @@ def test_gone_is_stopped_or_failed_by_its_reason():
     assert failed.events[0].data == {"code": reasons.SCHEDULER_EXITED, "log_tail": "the log"}
 
 
+def test_what_an_administrator_stopped_has_not_failed():
+    """It ends as somebody wanted; its owner reads who that was, while it ends and afterwards."""
+    why = reasons.reason(reasons.STOPPED_BY, who="administrator root")
+    _, stopping, _ = plan(replace(make_running(), target=Target.STOPPED, reason=why), look(), NOW)
+    assert [event.message for event in stopping.events] == ["Stopped by administrator root"]
+
+    (ended,) = plan(stopping.cluster, look(None), NOW)
+    assert (ended.cluster.state, ended.cluster.reason) == (ClusterState.STOPPED, why)
+    assert [event.kind for event in ended.events] == [events.STOPPED]
+
+
 @pytest.mark.parametrize("state", [ClusterState.STOPPED, ClusterState.FAILED])
 def test_an_end_is_an_end(state):
     """Nothing is ever done about a cluster that has ended."""
