@@ -268,7 +268,10 @@ class Reader:
         while True:
             part = await asyncio.wait_for(self._sent.get(), 10)
             for block in part["body"].decode().split("\n\n"):
-                fields = dict(line.split(": ", 1) if ": " in line else ("", line) for line in block.splitlines())
+                fields: dict[str, str] = {}
+                for line in block.splitlines():
+                    name, value = line.split(": ", 1) if ": " in line else ("", line)
+                    fields[name] = f"{fields[name]}\n{value}" if name in fields else value
                 if fields:
                     yield fields
             if not part.get("more_body"):

@@ -20,6 +20,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.browser import CHROMIUM, Chromium, Visitor
 from tests.e2e.sites import DOMAIN, Site, loopback, wildcard
+from tests.support import eventually_sync
 from tidegate import Gateway, GatewayCluster
 
 Visit = Callable[[], Visitor]
@@ -153,6 +154,16 @@ def planted(site: Site, attacker: GatewayCluster, victim: GatewayCluster) -> str
     return f"{site.host(attacker.name)}/hostile"
 
 
+def open_planted(page: Page, planted: str) -> None:
+    """Open the hostile page, as soon as the cluster is allowed another page after those of the viewers before."""
+
+    def is_open() -> bool:
+        answer = page.goto(planted)
+        return answer is not None and answer.status == 200
+
+    eventually_sync(is_open, 30, "the hostile page is served")
+
+
 def open_dashboard(visitor: Visitor, site: Site, cluster: str) -> None:
     """Come by the console to a cluster's dashboard (a page that costs nothing), so that the browser has its ticket."""
     visitor.page.goto(f"{site.homes[0]}/clusters/{cluster}/health")
@@ -211,7 +222,7 @@ def test_a_hostile_dashboard_gets_nothing_and_changes_nothing(
         "cookies": [session["name"], "tidegate-ticket", "planted"],
     }
     page = context.new_page()
-    page.goto(planted)
+    open_planted(page, planted)
     page.evaluate("aims => { window.aims = aims; try_everything(); }", aims)
     page.wait_for_function("window.finished")
 
@@ -237,7 +248,7 @@ def test_a_form_of_a_hostile_dashboard_does_nothing(
     open_dashboard(owner, site, attacker.name)
     page = owner.page
     for home in site.homes:
-        page.goto(planted)
+        open_planted(page, planted)
         with owner.context.expect_event("requestfinished", lambda request: request.method == "POST"):
             page.evaluate("url => send_form(url, '_self')", f"{home}/console/clusters/{victim.name}/stop")
         expect(page.get_by_role("heading", name="Please log in")).to_be_visible()

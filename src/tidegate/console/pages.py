@@ -21,7 +21,7 @@ from tidegate.control.shares import SharingRules
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.errors import NotAllowed, NotVisible, TidegateError
 from tidegate.model.options import Option
-from tidegate.model.permissions import shared_rights
+from tidegate.model.permissions import Action, shared_rights, usable_rights
 from tidegate.model.principal import Principal
 
 ACTIVE = frozenset(state for state in ClusterState if not state.ended)
@@ -177,10 +177,12 @@ async def _details_of(request: Request, cluster: Cluster) -> dict[str, Any]:
     now = services.clock()
     events = await services.clusters.last_events(caller(request), cluster.name, EVENTS_SHOWN)
     facts = cluster.scheduler if cluster.reported else None
+    # Whom it is shared with is the affair of those who share it.
+    is_told = Action.SHARE in usable_rights(caller(request), cluster)
     return {
         "cluster": view_cluster(cluster, now, caller(request)),
-        "shares": cluster.shares,
-        "links": view_links(cluster.links, now),
+        "shares": cluster.shares if is_told else (),
+        "links": view_links(cluster.links if is_told else (), now),
         "options": [(o.label or o.name, _shown(o, cluster)) for o in services.clusters.options().options],
         "versions": dict(facts.versions) if facts else {},
         "limit": cluster.spec.max_workers,

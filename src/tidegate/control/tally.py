@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from tidegate.model.audit import Deed, Entry
+from tidegate.model.audit import Deed, Entry, Outcome
 from tidegate.wire.addresses import network_of
 
 MINUTE = 60.0
@@ -64,6 +64,8 @@ class Tally:
         return counted
 
     def _may_be_told(self, entry: Entry) -> bool:
+        if entry.method and entry.outcome is Outcome.DONE:
+            return True  # there are as many as clusters, and their noise must not hide what somebody did
         source = _source(entry)
         if self._kinds[source] >= PER_SOURCE or (not entry.method and self._strange >= STRANGERS):
             return False

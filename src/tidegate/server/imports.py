@@ -40,11 +40,12 @@ def check_imports(config: Path | None = None) -> None:
 def find_writable(paths: Iterable[str]) -> tuple[str, str] | None:
     """Return the first of these paths, and of the folders above them, that others than root can change, and who."""
     seen: set[str] = set()
+    searched = {os.path.realpath(folder or os.getcwd()) for folder in sys.path}
     for path in paths:
         for part in _parts(path):
             if part not in seen:
                 seen.add(part)
-                if who := _who_writes(part):
+                if who := _who_writes(part, is_searched=part in searched):
                     return part, who
     return None
 
@@ -71,8 +72,11 @@ def _parts(path: str) -> Iterator[str]:
         yield from (str(part) for part in (*reversed(parts.parents), parts))
 
 
-def _who_writes(path: str) -> str:
-    """Return who can change what is at a path, besides root; nobody if it is not there: then the folder tells."""
+def _who_writes(path: str, *, is_searched: bool) -> str:
+    """Return who can change what is at a path, besides root; nobody if it is not there: then the folder tells.
+
+    Where modules are searched for, it is enough to be able to add one.
+    """
     try:
         status = os.lstat(path)
     except OSError:
@@ -81,7 +85,7 @@ def _who_writes(path: str) -> str:
         return f"user {_user(status.st_uid)}"
     if stat.S_ISLNK(status.st_mode):
         return ""  # its mode means nothing, and where it leads is looked at too
-    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX and not is_searched:
         return ""  # as in /tmp: what is root's there, which is looked at too, nobody else can move
     if status.st_mode & stat.S_IWOTH:
         return "every user"

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from tidegate.config.schema import Address, Proxy, Settings
 from tidegate.server.children import Say, describe_end, end, keep_running, last_words, start, wait, wait_for_pid
 from tidegate.server.listener import LivingProxy, find_living
+from tidegate.wire.proxy import PROTOCOL
 
 
 def proxy_settings(settings: Settings) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def proxy_settings(settings: Settings) -> dict[str, Any]:
         "limits": _share(settings.proxy),
     }
     # By this mark the next supervisor knows whether a living proxy is what it would start: settings and code.
-    mark = hashlib.sha256(json.dumps([version("tidegate"), content]).encode()).hexdigest()[:16]
+    mark = hashlib.sha256(json.dumps([version("tidegate"), PROTOCOL, content]).encode()).hexdigest()[:16]
     return content | {"mark": mark}
 
 

@@ -26,6 +26,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+PROTOCOL = 2
+"""Raised with every change of what is said here: proxies of another number are replaced, not adopted."""
+
 LINE_LIMIT = 64 * 2**20
 """Bytes of one line: a full table of ten thousand routes is about 20 MB."""
 

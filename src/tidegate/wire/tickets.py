@@ -138,9 +138,9 @@ def cluster_of_link(text: str) -> str | None:
     """Return which cluster a link says that it leads to, whether or not that is true."""
     try:
         cluster, _, _ = json.loads(_decode(text.partition(".")[0]))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
-    return cluster if isinstance(cluster, str) else None
+    return cluster if isinstance(cluster, str) and cluster.isascii() and cluster.isprintable() else None
 
 
 def verify_link(text: str, cluster: str, ticket_key: str, now: float) -> tuple[str, float] | None:

@@ -97,17 +97,15 @@ async def test_the_form_and_the_header_are_one_door(gateway: Gateway) -> None:
 
 
 async def test_every_other_door_counts_for_the_address(gateway: Gateway) -> None:
-    """Tokens, one-time links, the token form, agents, and what a proxy asks for somebody."""
+    """Tokens, one-time links, the token form, and what a proxy asks for somebody."""
     cluster = await gateway.create("alice")
     here = {"X-Forwarded-For": ME}
     browser = gateway.browser(**here)
     for number in range(2):
         wrong = {"Authorization": f"Bearer wrong {number}"}
-        agent = {"Authorization": f"token wrong {number}"}
         asked = {"cluster": cluster.name, "client": ME}
-        door = f"/api/agent/v1/clusters/{cluster.name}/wanted"
         assert (await gateway.client(**here, **wrong).get(WHOAMI)).status_code == 401
-        assert (await gateway.client(**here, **agent).get(door)).status_code == 401
+        assert (await browser.get(f"/login?code=lost{number}")).status_code == 401
         assert (await browser.get(f"/login?code=wrong{number}")).status_code == 401
         assert (await browser.post("/login", data={"token": f"nonsense {number}"})).status_code == 401
         program = gateway.client(Authorization=f"Bearer mistaken {number}")
@@ -123,6 +121,17 @@ async def test_every_other_door_counts_for_the_address(gateway: Gateway) -> None
     ):
         assert reply.status_code == 429, reply.text
     assert (await gateway.client("alice").get(WHOAMI)).status_code == 200
+
+
+async def test_agents_do_not_wait_for_what_their_neighbours_try(gateway: Gateway) -> None:
+    """All clusters of a host have one address, and each runs its owner's code."""
+    cluster = await gateway.create("alice")
+    door = f"/api/agent/v1/clusters/{cluster.name}/wanted"
+    for number in range(30):
+        wrong = gateway.client(**{"X-Forwarded-For": ME}, Authorization=f"token wrong {number}")
+        assert (await wrong.get(door)).status_code == 401
+
+    assert (await gateway.client(**basic(PASSWORD)).get(WHOAMI)).status_code == 200
 
 
 async def test_who_asks_without_a_credential_is_never_counted(gateway: Gateway) -> None:

@@ -149,3 +149,22 @@ async def test_a_share_that_is_withdrawn_ends_the_stream(gateway: Gateway, way: 
     if way == "page":
         assert "not shared with you any more" in seen[-4]["data"]
         assert [message["event"] for message in seen[-4:]] == ["cluster", "sharing", "events", "over"]
+
+
+@pytest.mark.parametrize(("user", "told"), [("alice", True), ("mallory", False)])
+async def test_only_who_may_share_is_told_whom_it_is_shared_with(gateway: Gateway, user: str, told: bool) -> None:
+    """Also by the stream of a page, which draws what the page would not show."""
+    cluster = await gateway.create("alice")
+    await gateway.become_running(cluster.name)
+    alice, shares = Principal("alice"), gateway.services.shares
+    for name in ("mallory", "carol"):
+        await shares.give(alice, cluster.name, f"user:{name}", Right.VIEW)
+    await shares.make_link(alice, cluster.name, 600.0, "for the seminar")
+
+    async with Reader(gateway, f"/console/clusters/{cluster.name}/live", user) as reader:
+        messages = reader.messages()
+        drawn = [await anext(messages) for _ in range(3)]
+
+    assert [message["event"] for message in drawn] == ["cluster", "sharing", "events"]
+    text = "".join(message["data"] for message in drawn)
+    assert ("carol" in text, "seminar" in text) == (told, told)

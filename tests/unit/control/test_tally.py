@@ -92,3 +92,14 @@ def test_known_people_are_bounded_too():
     assert len(written) == PER_SOURCE
     (rest,) = tally.end()
     assert (rest.principal, rest.deed, rest.times) == ("mallory", Deed.VARIOUS, 1000 - PER_SOURCE)
+
+
+def test_noise_does_not_hide_what_somebody_did():
+    """Who tries twenty names first, and then reads what they came for, is told of by deed and cluster."""
+    tally = Tally()
+    known = Entry(0.0, Deed.CREDENTIALS_READ, Outcome.REFUSED, "not-found", principal="alice", method="token")
+    for number in range(PER_SOURCE + 1):
+        tally.add(replace(known, cluster=f"c{number}"))
+
+    done = replace(known, outcome=Outcome.DONE, code="", cluster="real")
+    assert tally.add(done) == [done]

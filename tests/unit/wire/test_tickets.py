@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,6 +112,12 @@ def test_a_nonsensical_link_raises_nothing(text: str):
     """Whatever stands in an address."""
     assert verify_link(text, "abc", "secret", now=0.0) is None
     cluster_of_link(text)
+
+
+@pytest.mark.parametrize("content", ["[" * 1500, '["\\ud800", "", 0]', '["a\\u0000", "", 0]', "[1, 2, 3]"])
+def test_a_link_of_nonsense_names_no_cluster(content: str):
+    """Neither what JSON cannot nest, nor what no database takes for a name."""
+    assert cluster_of_link(base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")) is None
 
 
 @given(st.integers(0, 200), st.characters())

@@ -245,9 +245,7 @@ class _Kept:
     def end(self) -> None:
         """Have it end: its memory is wanted for another, or nobody will come for it any more."""
         self._over.set()
-        # One that a gateway before us left warming up listens to nobody yet. Without its settings it ends when it does.
-        with self._kind.account.acting(), contextlib.suppress(OSError):
-            (self._folder / zygote.SETTINGS_FILE).unlink()
+        self._unwant()
         with self._lock, contextlib.suppress(OSError):
             if self._connection is not None:
                 self._connection.send(b'{"op": "end"}')
@@ -258,11 +256,20 @@ class _Kept:
             connection.send(b'{"op": "end"}')
         self.let_go()
 
+    def _unwant(self) -> None:
+        """Take away the settings of one that listens to nobody yet: a gateway before us may have left it warming up.
+
+        It looks for them when it begins to listen, and ends without.
+        """
+        with self._kind.account.acting(), contextlib.suppress(OSError):
+            (self._folder / zygote.SETTINGS_FILE).unlink()
+
     def _note(self, process: subprocess.Popen[bytes] | None) -> None:
         with self._lock:
             self._warming = process
             if process is not None and self._over.is_set():
                 process.kill()
+                self._unwant()  # they were written again, for this one
 
     def _run(self) -> None:
         while not self._over.is_set():
