@@ -40,6 +40,17 @@ def test_what_is_roots_alone_is_fine(place: Path) -> None:
     assert look(place / "not there") is None
 
 
+def test_a_sticky_folder_is_not_fine_where_modules_are_searched_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can move what is root's there, but anybody can add a module."""
+    place.chmod(0o1777)
+    assert look(place / "module.py") is None
+
+    monkeypatch.setattr(sys, "path", [*sys.path, str(place)])
+    assert look(place / "module.py") == (str(place), "every user")
+
+
 @pytest.mark.parametrize("name", ["module.py", "."])
 def test_an_owner_can_write(place: Path, name: str) -> None:
     """Of the file, or of a folder above it; whatever the mode says today."""
