@@ -4,7 +4,8 @@ What can be repeated without end, a refusal above all, is written the first time
 entries of the same minute are counted, and when the minute is over one entry tells how many more there were.
 
 Who varies what they try is bounded too: of each *source* so many different entries a minute are told apart, of all
-strangers together as many; the rest is one entry a minute and source, ``various``. A source is a person who has proved
+strangers together as many; the rest is one entry a minute and source, ``various``. What known people have done is
+always told apart: there is as much of it as there are clusters. A source is a person who has proved
 who they are, else a network address. So the log grows by a few megabytes an hour at the most, whoever attacks from
 however many addresses, and what known people do is never crowded out by strangers.
 """

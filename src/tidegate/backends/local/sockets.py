@@ -1,10 +1,10 @@
 """Whose process listens on a port of this machine: what the kernel tells.
 
 It is asked which sockets listen where, each by its inode (sock_diag(7)), and the descriptors of a process say which
-inodes it holds (proc(5)). Both are done afresh, in a millisecond: it blocks, so call it in a thread.
+inodes it holds (proc(5)). Both are done afresh: it blocks, so call it in a thread.
 
 Some sandboxes let nobody ask. Their table in ``/proc`` says the same, but is put together by a walk over all
-connections that there could be, which takes 6 ms where there are none.
+connections that there could be.
 """
 
 from __future__ import annotations
