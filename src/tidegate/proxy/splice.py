@@ -16,7 +16,8 @@ and closed: to close them alone would not end it, for the holder has duplicates.
 another process that gets the sockets and a filled pipe can go on at any point: it empties the pipe, and an end that was
 read is read again.
 
-Watching is level-triggered; nothing is read twice "to be sure", so a small message costs two system calls.
+A source is read until it has nothing more, its end or its error: a peer that sends its last words and then a reset
+leaves both here, and uvloop tells of a broken socket once and never again. Who stops before would never hear of it.
 """
 
 from __future__ import annotations
@@ -34,9 +35,6 @@ from tidegate.wire.holder import DOWNWARD, UPWARD, filled, word_of
 
 BURST_BYTES = 4 * 2**20
 """One direction moves no more than this before others get their turn: about 2 ms."""
-
-BULK_BYTES = 64 * 1024
-"""After a smaller piece the source is empty, most likely: go back to the event loop instead of asking it again."""
 
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 
@@ -209,8 +207,9 @@ class _Direction:
                     self._block()
                     return
                 moved += count
-                if count < BULK_BYTES:
-                    break
+            else:
+                self.stop()  # and watch anew: there is more, and uvloop has told it for the last time if it is broken
+                self.watch()
         except BlockingIOError:
             pass
         except OSError as error:

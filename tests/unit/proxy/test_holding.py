@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -121,6 +123,33 @@ async def test_what_clients_do_while_nobody_serves_them_is_noticed_later(plane: 
     await talk(*quiet)
     whole[0].close()
     assert (await plane.counts(second))["abc"] == 1
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=["client", "server"])
+@pytest.mark.parametrize("absence", ["busy", "dead"])
+async def test_last_words_and_a_reset_that_come_together_both_arrive(plane: DataPlane, absence: str, side: int):
+    """A peer that is killed with unread bytes resets its connection: the other side must not wait for it for ever."""
+    scheduler = Scheduler(plane, "abc")
+    proxy = await plane.start_proxy()
+    ends = await scheduler.connect()
+    await talk(*ends)
+    leaving, staying = ends[side], ends[1 - side]
+    if absence == "busy":
+        proxy.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, proxy.pid, os.WSTOPPED)
+    else:
+        plane.kill(proxy)
+
+    leaving.send(b"last words")
+    leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() sends a reset
+    leaving.close()
+    if absence == "busy":
+        proxy.send_signal(signal.SIGCONT)
+    else:
+        await plane.start_proxy()
+
+    assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(staying, 100), 10) == b"last words"
+    await until_ended(staying)
 
 
 async def test_a_route_that_is_withdrawn_while_nobody_serves_it_cuts_its_connections(plane: DataPlane):
