@@ -34,7 +34,7 @@ APT := DEBIAN_FRONTEND=noninteractive $(if $(filter 0,$(shell id -u)),,sudo )apt
 help:
 	@echo "make run     start the gateway here (ARGS=\"--address 127.0.0.1:9000\" passes options on)"
 	@echo "make test    run the tests (TESTS=\"tests/unit -k name\" runs some of them)"
-	@echo "make test-identity   run those that need a real JupyterHub and a real Kerberos realm"
+	@echo "make test-identity   run those with a real JupyterHub, OpenID provider, Kerberos realm, and two users of this machine"
 	@echo "make fuzz    throw 20,000 odd requests at a gateway, as everybody (ARGS=\"--seed 7\" repeats a run)"
 	@echo "make check   what has to hold before a commit: style, types, layers, generated pages"
 	@echo "make format  bring the code into the common form"
@@ -72,12 +72,13 @@ check: env
 	$(BIN)/python -m benchmarks.page --check
 
 # The console and the dashboards are tested in Debian's Chromium, which needs a font to draw with; what drives it needs
-# libatomic. Clocks are set by libfaketime, for the gateway's processes alone. Much of the time is waiting, so there is
-# one process more than the least machine has cores; each gets a part of the list, and who is done takes from another's.
+# libatomic. Clocks are set by libfaketime, for the gateway's processes alone. Half of the time is waiting, so there are
+# twice as many processes as the least machine has cores; each gets a part of the list, and who is done takes from
+# another's.
 test: env
 	@{ command -v chromium && /sbin/ldconfig -p | grep -F libatomic.so.1 && ls /usr/lib/*/faketime; } >/dev/null 2>&1 \
 	  || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core libatomic1 libfaketime; }
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
 
 # A JupyterHub, in an environment of its own, and its proxy; what is in the two files is all that there is in it.
 $(HUB)/.installed: tests/identity/hub.lock tests/identity/package-lock.json | $(INSTALLED)
@@ -99,11 +100,12 @@ $(IDENTITY)/.installed: requirements.lock pyproject.toml tests/identity/kerberos
 	$(UV) pip install --quiet --python $(IDENTITY)/bin/python --no-deps --editable .
 	@touch $@
 
+# Hub and realm take seconds to start, so each file is of one process, which starts what the file needs.
 test-identity: env $(HUB)/.installed $(IDENTITY)/.installed
 	@{ command -v chromium && test -x /usr/sbin/krb5kdc && command -v kinit && /sbin/ldconfig -p | grep -F libatomic.so.1; } \
 	  >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends \
 	  chromium fonts-dejavu-core libatomic1 krb5-kdc krb5-admin-server krb5-user; }
-	$(IDENTITY)/bin/python -m pytest tests/identity $(TESTS)
+	$(IDENTITY)/bin/python -m pytest -n 2 --dist loadfile tests/identity $(TESTS)
 
 # Requests made from the API's own description, and long runs of the tests that make up their examples. Some minutes.
 fuzz: env

@@ -1,4 +1,7 @@
-"""What every backend promises (``backends/base.py``), tried on each of them."""
+"""What every backend promises (``backends/base.py``), tried on each of them.
+
+Where clusters run under their owners' accounts it is tried as well, in ``tests/identity/test_accounts_contract.py``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.accounts import Tenants, tenants
-from tests.contract.backend_sites import LocalSite, RemoteSite, SimulatedSite, Site, see, state_of, until
+from tests.contract.backend_sites import LocalSite, RemoteSite, SimulatedSite, Site, see, shared_data, state_of, until
 from tidegate.model.errors import BackendFailed, TidegateError
 from tidegate.model.observation import ProcessState, Seen
 
@@ -26,24 +28,22 @@ async def until_logged(site: Site, processes: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def people() -> Iterator[Tenants]:
-    """Give two accounts of this machine."""
-    with tenants() as people:
-        yield people
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a data folder whose zygote stays warm from one test to the next."""
+    with shared_data(tmp_path_factory.mktemp("warm")) as folder:
+        yield folder
 
 
-@pytest.fixture(params=["local", "local-forked", "local-remote", "local-accounts", "simulated"])
-async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+@pytest.fixture(params=["local", "local-forked", "local-remote", "simulated"])
+async def site(request: pytest.FixtureRequest, tmp_path: Path, warm: Path) -> AsyncIterator[Site]:
     """Give a site of each kind; afterwards nothing of it runs."""
     site: LocalSite | SimulatedSite = SimulatedSite()
     if request.param == "local-remote":
         site = RemoteSite(tmp_path)
-    elif request.param == "local-accounts":
-        people: Tenants = request.getfixturevalue("people")
-        settings = {"accounts": "owner", "folder": people.place / "clusters"}
-        site = RemoteSite(tmp_path, python=people.python, settings=settings, owner=people.alice.pw_name)
-    elif request.param != "simulated":
-        site = LocalSite(tmp_path, zygote=request.param == "local-forked")
+    elif request.param == "local-forked":
+        site = LocalSite(tmp_path, zygote=True, data=warm)
+    elif request.param == "local":
+        site = LocalSite(tmp_path)
     await site.start()
     yield site
     await site.close()

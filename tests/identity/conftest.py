@@ -1,4 +1,4 @@
-"""The services, started once for all tests of this folder: each takes seconds."""
+"""The services, started once for all tests of this folder, for each takes seconds; and the people, new in each file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.browser import Chromium
+from tests.identity.accounts import Tenants, tenants
 from tests.identity.hub import Platform, running
 from tests.identity.realm import Realm, running_realm
 
@@ -30,3 +31,10 @@ def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
     """A realm with alice, bob and the gateway's key."""
     with running_realm(tmp_path_factory.mktemp("realm")) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def people() -> Iterator[Tenants]:
+    """Two accounts of this machine, and one for the gateway."""
+    with tenants() as made:
+        yield made

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from distributed import KilledWorker
 
-from tests.accounts import tenants
 from tests.contract.backend_sites import LocalSite, see, until
 from tests.support import eventually
 from tests.unit.backends.host_groups import needs_groups
@@ -134,25 +133,6 @@ async def test_no_group_is_left(site: LocalSite, harm: str) -> None:
     await until(site, lambda seen: not seen.remains)
     assert len(group.folders) == 4
     assert not any(os.path.exists(folder) for folder in group.folders)
-
-
-@needs_groups
-@pytest.mark.parametrize("zygotes", [0, 1], ids=["started", "forked"])
-async def test_another_users_keeper_looks_after_its_own_group(tmp_path: Path, zygotes: int) -> None:
-    """Where clusters run under their owners' accounts, their processes are in groups all the same, and leave none."""
-    with tenants() as people:
-        settings = {"accounts": "owner", "folder": people.place / "clusters", "zygotes": zygotes}
-        site = await LocalSite(tmp_path, python=people.python, settings=settings, owner=people.alice.pw_name).start()
-        try:
-            await site.run(workers=1)
-            group = group_of(site)
-            scheduler, worker = site.children()
-            for folder in group.folders:
-                assert Group([folder]).below(SCHEDULER).members() == {site.keeper(), scheduler}
-                assert Group([folder]).below("default-1").members() == {worker}
-        finally:
-            await site.close()
-        assert not any(os.path.exists(folder) for folder in group.folders)
 
 
 async def test_without_groups_a_cluster_runs_as_well(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.accounts import Tenants, mint, tenants
 from tests.e2e.gateways import GatewayProcess
+from tests.identity.accounts import Tenants, mint
 from tests.support import eventually_sync
 from tidegate import Gateway, GatewayCluster
 from tidegate.backends.local.accounts import user_of
@@ -120,13 +120,6 @@ def _is_gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-@pytest.fixture(scope="module")
-def people() -> Iterator[Tenants]:
-    """Give two people and an account for the gateway."""
-    with tenants() as people:
-        yield people
 
 
 @pytest.fixture(scope="module")

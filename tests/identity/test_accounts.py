@@ -11,21 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.accounts import Tenants, mint, tenants
 from tests.e2e.gateways import GatewayProcess
+from tests.identity.accounts import Tenants, mint
 from tests.support import eventually_sync
 from tidegate import Gateway
 from tidegate.backends.local.accounts import user_of
 from tidegate.client.auth import TokenAuth
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture(scope="module")
-def people() -> Iterator[Tenants]:
-    """Give two people and an account for the gateway."""
-    with tenants() as people:
-        yield people
 
 
 @pytest.fixture

@@ -6,30 +6,25 @@ import json
 import os
 import pwd
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.accounts import Tenants, processes_of, tenants
 from tests.contract.backend_sites import LocalSite, see, state_of, until
+from tests.identity.accounts import Tenants, processes_of
 from tests.support import eventually
+from tests.unit.backends.host_groups import needs_groups
 from tidegate.backends.local import accounts
 from tidegate.backends.local.keeper import processes
+from tidegate.backends.local.keeper.groups import SCHEDULER, Group
 from tidegate.model.cluster import ClusterSpec
 from tidegate.model.errors import Invalid
 from tidegate.model.observation import ProcessState
 
 RUNNING, EXITED = ProcessState.RUNNING, ProcessState.EXITED
-
-
-@pytest.fixture(scope="module")
-def people() -> Iterator[Tenants]:
-    """Give two accounts of this machine."""
-    with tenants() as people:
-        yield people
 
 
 @pytest.fixture
@@ -252,3 +247,20 @@ async def test_nobody_puts_processes_into_anothers_cluster(people: Tenants, alic
         finally:
             impostor.kill()
     await eventually(lambda: not alices.marked())
+
+
+@needs_groups
+@pytest.mark.parametrize("zygotes", [0, 1], ids=["started", "forked"])
+async def test_another_users_keeper_looks_after_its_own_group(people: Tenants, tmp_path: Path, zygotes: int) -> None:
+    """Where clusters run under their owners' accounts, their processes are in groups all the same, and leave none."""
+    site = await make_site(people, people.alice.pw_name, tmp_path, zygotes=zygotes)
+    try:
+        await site.run(workers=1)
+        group = Group(json.loads((site.cluster_folder / "launch.json").read_text())["groups"])
+        scheduler, worker = site.children()
+        for folder in group.folders:
+            assert Group([folder]).below(SCHEDULER).members() == {site.keeper(), scheduler}
+            assert Group([folder]).below("default-1").members() == {worker}
+    finally:
+        await site.close()
+    assert not any(os.path.exists(folder) for folder in group.folders)
