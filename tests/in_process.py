@@ -214,6 +214,7 @@ async def gateway_in_process(
             _, gateway.tokens[user] = await mint_token(store, Principal(user), "test", now=clock.now)
         yield gateway
         await audit.close()
+        await by_token.close()
     finally:
         await store.close()
 

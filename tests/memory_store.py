@@ -189,6 +189,12 @@ class MemoryStore(Store):
         mine = [t for t, _ in self.tables.tokens.values() if t.principal.name == principal]
         return sorted(mine, key=lambda t: t.created_at, reverse=True)
 
+    async def note_use(self, token_id: str, at: float) -> None:
+        """Record when a token was last used."""
+        if token_id in self.tables.tokens:
+            token, secret = self.tables.tokens[token_id]
+            self.tables.tokens[token_id] = replace(token, used_at=max(token.used_at or at, at)), secret
+
     async def remove_token(self, token_id: str) -> bool:
         """Delete a token; return whether it was there."""
         return self.tables.tokens.pop(token_id, None) is not None

@@ -42,7 +42,7 @@ def test_a_lock_for_longer_is_told_and_waited_out(world: World, subject: Subject
     there = f"{world.gateway.url}/api/v2/clusters/{subject.name}"
     later = Subject(subject.user)
     with held(world):
-        refused = httpx.patch(there, headers=world.headers, json={"workers": 2}, timeout=30)
+        refused = httpx.patch(there, headers=world.headers, json={"workers": 3}, timeout=30)
         assert refused.status_code == 503, refused.text
         assert int(refused.headers["Retry-After"]) >= 1
         assert "another process holds it" in refused.json()["error"]["message"]

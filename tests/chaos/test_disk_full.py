@@ -24,10 +24,10 @@ DISK_BYTES = 64 * 2**20
 BALLAST = "ballast"
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A gateway whose data folder is a small file system of its own."""
-    made = World(tmp_path / "gateway")
+    made = World(tmp_path_factory.mktemp("gateway"))
     made.data.mkdir(mode=0o700)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "tmpfs", str(made.data)], capture_output=True
@@ -96,4 +96,4 @@ def test_control_that_is_killed_while_the_disk_is_full_comes_back(
 
     ballast.unlink()
     assert world.cluster(subject.name)["state"] == "running"
-    subject.scale(2)
+    subject.scale(3)

@@ -22,7 +22,7 @@ import httpx
 import psutil
 
 from tests.e2e.gateways import GatewayProcess
-from tests.support import eventually_sync
+from tests.support import ANY_TLS, eventually_sync
 from tidegate import Gateway
 from tidegate.client.auth import TokenAuth
 
@@ -116,7 +116,9 @@ class World:
         while True:
             why = ""
             try:
-                answer = httpx.get(f"{self.gateway.url}{path}", headers=self.headers, params=params, timeout=10)
+                answer = httpx.get(
+                    f"{self.gateway.url}{path}", headers=self.headers, params=params, timeout=10, verify=ANY_TLS
+                )
                 if answer.status_code == 200:
                     return answer.json()
                 why = f"{answer.status_code} {answer.text}"

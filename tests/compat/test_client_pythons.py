@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.gateways import GatewayProcess
+from tests.e2e.gateways import GatewayProcess, serving
 from tidegate import Gateway, GatewayClusterError, TokenAuth
 
 ROOT = Path(__file__).parents[2]
@@ -72,16 +72,12 @@ def other_python(request: pytest.FixtureRequest) -> Path:
     return environment_of(request.param)
 
 
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
     """A running gateway; it is stopped in the end, and nothing of it is left."""
-    running = GatewayProcess(tmp_path)
-    try:
-        running.start()
+    # Every cluster has another Python: no zygote would be of use to the next.
+    with serving(tmp_path_factory.mktemp("gateway"), "backend: {zygotes: 0}\n") as running:
         yield running
-        running.stop()
-    finally:
-        running.kill_everything()
 
 
 def test_a_cluster_of_a_dask_that_cannot_be_talked_to_is_refused_in_words(

@@ -11,11 +11,12 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -145,6 +146,8 @@ class LocalSite:
     settings: dict[str, Any] | None = None
     owner: str = "alice"
     zygote: bool = False
+    data: Path | None = None
+    """A data folder that other sites use as well, one after the other, with the zygote that is warm in it."""
 
     async def start(self) -> LocalSite:
         """Open the first backend, and make everything ready to launch."""
@@ -169,7 +172,7 @@ class LocalSite:
         return self
 
     async def open(self) -> LocalBackend | RemoteBackend:
-        backend = LocalBackend(self.folder / "data", self.clock, self.settings or {})
+        backend = LocalBackend(self._data, self.clock, self.settings or {})
         await backend.start()
         self._open.append(backend)
         return backend
@@ -248,8 +251,12 @@ class LocalSite:
         return (self._place / ".mark").read_text()
 
     @property
+    def _data(self) -> Path:
+        return self.data or self.folder / "data"
+
+    @property
     def _place(self) -> Path:
-        return place_of(self.folder / "data", LocalSettings.model_validate(self.settings or {}))
+        return place_of(self._data, LocalSettings.model_validate(self.settings or {}))
 
     def keeper(self) -> int:
         """Return the keeper's process id."""
@@ -281,8 +288,7 @@ class LocalSite:
 
     def zygotes(self) -> list[int]:
         """Return the living zygotes of this data folder."""
-        noted = [json.loads(file.read_text()) for file in self._place.glob(".zygotes/*/zygote.pid")]
-        return [identity["pid"] for identity in noted if processes.identity(identity["pid"]) == identity]
+        return zygotes_in(self._place)
 
     def was_forked(self) -> bool:
         """Say whether the keeper was forked from a zygote, rather than started in an interpreter."""
@@ -300,12 +306,47 @@ class LocalSite:
         left = self.marked()
         for pid in left:
             processes.kill(pid)
-        for backend in self._open:
-            await backend.close()
-        for pid in self.zygotes():  # Nobody would ask for it any more.
-            processes.kill(pid)
+        if self.data is not None:
+            with somebody_computes(self._place):
+                await self._close_backends()
+        else:
+            await self._close_backends()
+            end_zygotes(self._place)  # Nobody would ask for it any more.
         await self.double.close()
         assert not left, "processes were left after stop"
+
+    async def _close_backends(self) -> None:
+        for backend in self._open:
+            await backend.close()
+
+
+@contextlib.contextmanager
+def somebody_computes(place: Path) -> Iterator[None]:
+    """Have a cluster with a keeper, this process: who closes now leaves zygotes to the next gateway, for a minute."""
+    folder = place / secrets.token_hex(8)
+    folder.mkdir(mode=0o700)
+    (folder / "keeper.pid").write_text(json.dumps(processes.identity(os.getpid())))
+    yield
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def shared_data(folder: Path) -> Iterator[Path]:
+    """Give a data folder for sites that come one after the other, and end what was kept warm in it."""
+    yield folder
+    end_zygotes(place_of(folder, LocalSettings()))
+
+
+def end_zygotes(place: Path) -> None:
+    """End the zygotes of a backend's folder."""
+    for pid in zygotes_in(place):
+        processes.kill(pid)
+
+
+def zygotes_in(place: Path) -> list[int]:
+    """Return the living zygotes of a backend's folder."""
+    noted = [json.loads(file.read_text()) for file in place.glob(".zygotes/*/zygote.pid")]
+    return [identity["pid"] for identity in noted if processes.identity(identity["pid"]) == identity]
 
 
 @dataclass

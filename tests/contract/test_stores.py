@@ -350,6 +350,17 @@ async def test_a_token_is_found_by_its_secret_alone(store: Store):
         assert await store.find_token(wrong) is None
 
 
+async def test_the_last_use_of_a_token_is_kept(store: Store):
+    """The latest, whichever is told last; of a token that is gone nothing is."""
+    await store.add_token(Token("t1", Principal("alice"), "laptop", NOW), "s1")
+    for at, kept in ((NOW, NOW), (NOW + 60, NOW + 60), (NOW + 30, NOW + 60)):
+        await store.note_use("t1", at)
+        assert (await store.find_token("s1")).used_at == kept
+    await store.note_use("gone", NOW)
+
+    assert [token.id for token in await store.list_tokens("alice")] == ["t1"]
+
+
 async def test_a_token_is_listed_and_removed(store: Store):
     """The newest of one's own tokens stands first; a removed one opens nothing; ids and secrets are given once."""
     alice, bob = Principal("alice"), Principal("bob")

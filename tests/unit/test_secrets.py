@@ -37,7 +37,9 @@ BEARERS: list[Any] = [
     v2_shares.MadeLink(id="l1", label="", expires_at=0, created_at=0, created_by="alice", url=WORD),
     v2_tokens.DeviceLogin(user_code="", page="", whole_page=None, seconds=1, interval=1, handle=WORD),
     v2_tokens.DeviceQuestion(handle=WORD),
-    v2_tokens.MintedToken(id="t1", user="alice", label="", scope="full", created_at=0, expires_at=None, secret=WORD),
+    v2_tokens.MintedToken(
+        id="t1", user="alice", label="", scope="full", created_at=0, expires_at=None, used_at=None, secret=WORD
+    ),
 ]
 
 

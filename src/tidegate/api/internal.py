@@ -20,6 +20,8 @@ async def dashboard_access(request: Request) -> JSONResponse:
     """Tell a proxy whether the bearer of an ``Authorization`` header may look at a cluster's dashboard, and who it is.
 
     The header is the one that the proxy was given, by whoever is at ``client``. What the bearer may not look at is 404.
+    What they may is theirs in the share epoch ``epoch``, until ``until`` where that is known, and until one of ``by``
+    is ended: the same as in a ticket.
     """
     name = facts_of(request).cluster = await _text(request, "cluster")
     client = (await read_object(request)).get("client")
@@ -30,7 +32,8 @@ async def dashboard_access(request: Request) -> JSONResponse:
     cluster = await services.clusters.get(principal, name, Action.DASHBOARD)
     check_dashboard(principal, cluster, own_host=services.dashboard_host is not None)
     by = [principal.token] if principal.token else []
-    return JSONResponse({"user": principal.name, "epoch": epoch_of(principal, cluster), "by": by})
+    granted = {"epoch": epoch_of(principal, cluster), "until": principal.until, "by": by}
+    return JSONResponse({"user": principal.name, **granted})
 
 
 def check_dashboard(principal: Principal, cluster: Cluster, *, own_host: bool) -> None:

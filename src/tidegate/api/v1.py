@@ -71,7 +71,11 @@ async def create_cluster(request: Request) -> JSONResponse:
 
 
 async def show_cluster(request: Request, name: str) -> JSONResponse:
-    """Report one cluster; with ``?wait`` as soon as it runs, or has failed, or the time is up."""
+    """Report one cluster; with ``?wait`` as soon as it runs, or has failed, or the time is up.
+
+    The report of one that runs carries the key that opens it, and this client cannot do with one that does not. So it
+    takes the right to connect, which an administrator has on behalf of the owner only; v2 keeps report and key apart.
+    """
     clusters = services_of(request).clusters
     if v1.parse_wait(request.query_params.get("wait")):
         cluster = await clusters.wait(caller(request), name, WAIT_SECONDS, Action.CONNECT)

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidegate.authn.roster import Roster
 from tidegate.authn.tokens import TokenAuthenticator, TokenStore, mint_token
 from tidegate.model.errors import Invalid, NotAllowed, NotVisible, QuotaExceeded
+from tidegate.model.labels import check_label
 from tidegate.model.principal import Principal, Scope, Token
 
 DAY = 86400.0
@@ -81,7 +82,7 @@ class PersonalTokens:
         Parameters
         ----------
         label : str
-            What it is for.
+            What it is for (``model.labels``).
         days : float, optional
             How long it is good.
         scope : Scope
@@ -89,6 +90,8 @@ class PersonalTokens:
 
         Raises
         ------
+        Invalid
+            When there is no such label, or none is good for so long.
         NotAllowed
             When it would be wider or live longer than the token that it is asked for with.
         """
@@ -98,12 +101,11 @@ class PersonalTokens:
         if principal.actor:
             # It would go on acting as them, without a trace.
             raise NotAllowed(f"cannot make a token on behalf of {principal.name}: only {principal.name} can")
-        if not label.isprintable():
-            raise Invalid("cannot make a token: its label must be one line of text", field="label")
+        label = check_label(label, "make a token")
         expires_at = self._end(principal, days, now)
         await self._make_room(principal.name, now)
         stored = self._roster.to_store(principal)
-        return await mint_token(self._store, stored, label.strip(), now=now, expires_at=expires_at, scope=scope)
+        return await mint_token(self._store, stored, label, now=now, expires_at=expires_at, scope=scope)
 
     def _end(self, principal: Principal, days: float | None, now: float) -> float:
         longest = self.lifetimes.longest / DAY
@@ -141,7 +143,9 @@ class PersonalTokens:
 
     async def list(self, principal: Principal, user: str | None = None) -> list[Token]:
         """Return the tokens of ``principal``, or for an administrator those of ``user``, newest first."""
-        return await self._store.list_tokens(self._whose(principal, user))
+        tokens, now = await self._store.list_tokens(self._whose(principal, user)), self._clock()
+        # The one that it is asked with is in use, whether or not that is written down yet.
+        return [replace(token, used_at=now) if token.id == principal.token else token for token in tokens]
 
     async def revoke(self, principal: Principal, token_id: str, user: str | None = None) -> None:
         """Remove a token of ``principal``, or for an administrator one of ``user``; it is refused from now on.

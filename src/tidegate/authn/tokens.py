@@ -8,14 +8,19 @@ A look into the store costs half a millisecond and every request makes one, so a
 must not push right ones out, and a token that was minted this moment must work in this moment. A token that is revoked
 here (``TokenAuthenticator.revoke``) is forgotten at once; one that another process revokes works until its answer is
 forgotten, hence the few seconds.
+
+When a token was last used is written down once a day, so that requests cost no write and a token that nobody uses is
+found out. Nobody waits for that: where a database cannot be written, requests that only read go on.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 import time
@@ -24,7 +29,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tidegate.authn.base import Accepted, Presented
+from tidegate.model.errors import TidegateError
 from tidegate.model.principal import Principal, Scope, Token
+
+log = logging.getLogger(__name__)
 
 SECRET_PREFIX = "tdg_"  # noqa: S105 - what scanners for leaked secrets look for, not a secret
 """How every secret begins, so that a scanner finds one that was committed by mistake (GitHub's have ``ghp_``)."""
@@ -34,6 +42,12 @@ SECRET = re.compile(SECRET_PREFIX + r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 CACHE_SECONDS = 3.0
 """For how long an answer is remembered. A revoked token must be refused within 5 s."""
+
+DAY = 86400.0
+"""How exactly the last use of a token is known, in seconds: enough to tell whether anybody still needs it."""
+
+RETRY_SECONDS = 60.0
+"""After how long a use may be written down again that could not be."""
 
 CACHE_SIZE = 10_000
 """How many answers are remembered at the most: about 5 MB."""
@@ -50,6 +64,9 @@ class TokenStore(Protocol):
 
     async def list_tokens(self, principal: str) -> list[Token]:
         """Return the tokens of one principal, newest first."""
+
+    async def note_use(self, token_id: str, at: float) -> None:
+        """Record when a token was last used; nothing happens if it is gone, or a later use is on record."""
 
     async def remove_token(self, token_id: str) -> bool:
         """Delete a token; return whether it was there."""
@@ -73,12 +90,18 @@ class TokenAuthenticator:
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[Token, float]] = OrderedDict()
         self._revocations = 0
+        self._noted: dict[str, float] = {}
+        self._noting: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Nothing is to be made ready."""
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Write no more. A use that is not on record is one of today: there will be another."""
+        noting = list(self._noting)
+        for task in noting:
+            task.cancel()
+        await asyncio.gather(*noting, return_exceptions=True)
 
     async def authenticate(self, presented: Presented) -> Accepted | None:
         """Return whose token is presented, or None."""
@@ -91,6 +114,7 @@ class TokenAuthenticator:
         token = await self._find(secret)
         if token is None or (username is not None and not _is_name_of(token.principal, username)):
             return None
+        self._note_use(token)
         return Accepted(token.bearer)
 
     async def _find(self, secret: bytes) -> Token | None:
@@ -112,6 +136,25 @@ class TokenAuthenticator:
         if token.expires_at is not None and token.expires_at <= now:
             return None
         return token
+
+    def _note_use(self, token: Token) -> None:
+        now = self._clock()
+        if now // DAY <= max(token.used_at or 0.0, self._noted.get(token.id, 0.0)) // DAY:
+            return
+        if len(self._noted) >= CACHE_SIZE:
+            self._noted.clear()
+        self._noted[token.id] = now
+        task = asyncio.create_task(self._write_use(token.id, now))
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+
+    async def _write_use(self, token_id: str, now: float) -> None:
+        try:
+            await self._store.note_use(token_id, now)
+        except TidegateError as error:
+            log.info("cannot note that token %s is in use: %s", token_id, error.message)
+            await asyncio.sleep(RETRY_SECONDS)
+            self._noted.pop(token_id, None)
 
     def _remember(self, digest: bytes, token: Token, now: float) -> None:
         self._known[digest] = (token, now + CACHE_SECONDS)

@@ -67,10 +67,11 @@ def revoke(
 
 
 def _table(tokens: list[PersonalToken]) -> Table:
-    table = new_table("ID", "LABEL", "SCOPE", "MADE", "EXPIRES", folded=("LABEL",))
+    table = new_table("ID", "LABEL", "SCOPE", "MADE", "USED", "EXPIRES", folded=("LABEL",))
     for token in tokens:
         ends = "never" if token.expires is None else "expired" if token.expired else _day(token.expires)
-        add_row(table, token.id, token.label, token.scope, _day(token.created), ends)
+        used = "never" if token.used is None else f"{token.used:%Y-%m-%d}"
+        add_row(table, token.id, token.label, token.scope, _day(token.created), used, ends)
     return table
 
 
@@ -89,5 +90,6 @@ def _to_json(token: PersonalToken) -> dict[str, Any]:
         "label": token.label,
         "scope": token.scope,
         "created": token.created.astimezone().isoformat(),
+        "used": None if token.used is None else token.used.astimezone().isoformat(),
         "expires": None if token.expires is None else token.expires.astimezone().isoformat(),
     }

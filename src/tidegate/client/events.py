@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,10 @@ ENDED = frozenset({kinds.STOPPED, kinds.FAILED})
 
 POLL_LIMIT = 5.0
 """Seconds between two looks at the longest, while there is no event stream."""
+
+LASTING_SECONDS = POLL_LIMIT
+"""A stream that ends in order after so long was one: the gateway ends each after a while to ask again who follows. To
+come back at once is then no more than the looks would be."""
 
 BUFFER_LIMIT = 16 * 2**20
 """Bytes of one message. The longest event carries a log tail of some kilobytes; beyond this it is no event stream."""
@@ -115,12 +120,14 @@ LOOK = "look"
 """Kind of an event that says only: there may be news, and no stream to tell them. Read the cluster."""
 
 
-async def follow(transport: Transport, name: str, after: int | None = None) -> AsyncGenerator[ClusterEvent, None]:
+async def follow(
+    transport: Transport, name: str, after: int | None = None, lasting: float = LASTING_SECONDS
+) -> AsyncGenerator[ClusterEvent, None]:
     """Yield what happens to the cluster ``name``, from its beginning or after the event ``after``, to its end.
 
     Where no stream can be had (a proxy on the way that holds it back, a gateway that is being restarted), an event of
     the kind ``LOOK`` comes at growing intervals, and the stream is tried again. It is for the caller, who reads the
-    cluster, to notice its end then.
+    cluster, to notice its end then. A stream that ends in order after ``lasting`` seconds is taken up without a word.
 
     Raises
     ------
@@ -130,6 +137,7 @@ async def follow(transport: Transport, name: str, after: int | None = None) -> A
     last, failures = after, 0
     while True:
         headers = {"Accept": "text/event-stream"} | ({} if last is None else {"Last-Event-ID": str(last)})
+        began = time.monotonic()
         try:
             async with transport.stream(f"/api/v2/clusters/{name}/events", headers) as chunks:
                 if chunks is None:
@@ -144,6 +152,9 @@ async def follow(transport: Transport, name: str, after: int | None = None) -> A
                         yield event
                         if event.kind in ENDED:
                             return
+            if time.monotonic() - began >= lasting:
+                failures = 0
+                continue
         except (OSError, aiohttp.ClientError, asyncio.TimeoutError, ValueError) as error:
             if isinstance(error, GatewayError):
                 raise

@@ -22,7 +22,7 @@ ID = re.compile(r"[A-Za-z0-9]{1,64}", re.ASCII)
 
 @dataclass(frozen=True)
 class PersonalToken:
-    """A personal token. Its secret is known in the moment of its making only."""
+    """A personal token. Its secret is known in the moment of its making only; when it was last used, to the day."""
 
     id: str
     user: str
@@ -30,12 +30,13 @@ class PersonalToken:
     scope: str
     created: datetime
     expires: datetime | None
+    used: datetime | None = None
     secret: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> PersonalToken:
         """Return the token that the gateway tells of."""
-        ends = body["expires_at"]
+        ends, used = body["expires_at"], body.get("used_at")
         return cls(
             id=body["id"],
             user=body["user"],
@@ -43,6 +44,7 @@ class PersonalToken:
             scope=body["scope"],
             created=datetime.fromtimestamp(body["created_at"]),
             expires=None if ends is None else datetime.fromtimestamp(ends),
+            used=None if used is None else datetime.fromtimestamp(used),
             secret=body.get("secret"),
         )
 

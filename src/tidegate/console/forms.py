@@ -8,9 +8,6 @@ from starlette.datastructures import FormData
 
 from tidegate.model.options import Kind, Option, OptionSet
 
-LONGEST_LABEL = 100
-"""Characters of what a token or a link is for; the forms take no more."""
-
 
 def read_options(form: FormData, options: OptionSet) -> dict[str, Any]:
     """Return the options that the form for a new cluster brings; whether they are right is judged where they count."""

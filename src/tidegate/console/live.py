@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from starlette.responses import StreamingResponse
 
-from tidegate.api.events import event_stream
+from tidegate.api.events import RETRY_MILLISECONDS, STREAM_SECONDS, event_stream
 from tidegate.model.errors import NotVisible
 from tidegate.model.event import RecordedEvent
 
@@ -23,23 +23,22 @@ CALM_SECONDS = 0.15
 REFRESH_SECONDS = 15.0
 """How often a fragment is sent without a change; also keeps proxies from cutting a quiet stream."""
 
-STREAM_SECONDS = 3600.0
-"""How long a stream may last. The browser comes back by itself, and is then asked again who it is."""
-
-
 Draw = Callable[[], Awaitable[Mapping[str, str]]]
 """Returns the fragments of a page as they are now, by the name of their place."""
 
 
-def stream(events: AsyncIterator[RecordedEvent], draw: Draw) -> StreamingResponse:
+def stream(events: AsyncIterator[RecordedEvent], draw: Draw, seconds: float = STREAM_SECONDS) -> StreamingResponse:
     """Return the answer that sends what ``draw`` returns now, and again whenever ``events`` has something.
 
-    When no more events will come, it says ``over`` and ends.
+    When no more events will come, it says ``over`` and ends. After ``seconds`` it just ends: the browser comes back by
+    itself, is asked again who it is, and gets the fragments as they are then.
     """
-    return event_stream(_messages(events, draw))
+    return event_stream(_messages(events, draw, seconds))
 
 
-async def _messages(events: AsyncIterator[RecordedEvent], draw: Draw) -> AsyncIterator[str]:
+async def _messages(
+    events: AsyncIterator[RecordedEvent], draw: Draw, seconds: float = STREAM_SECONDS
+) -> AsyncIterator[str]:
     changed = asyncio.Event()
 
     async def listen() -> None:
@@ -50,9 +49,10 @@ async def _messages(events: AsyncIterator[RecordedEvent], draw: Draw) -> AsyncIt
             changed.set()
 
     listener = asyncio.create_task(listen())
-    end = asyncio.get_running_loop().time() + STREAM_SECONDS
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
     try:
-        while asyncio.get_running_loop().time() < end:
+        while (left := end - loop.time()) > 0:
             changed.clear()
             over = listener.done()
             for place, html in (await draw()).items():
@@ -64,15 +64,16 @@ async def _messages(events: AsyncIterator[RecordedEvent], draw: Draw) -> AsyncIt
                     listener.result()
                 yield _message("over", "")
                 return
-            await _wait(changed)
+            await _wait(changed, min(REFRESH_SECONDS, left))
+        yield f"retry: {RETRY_MILLISECONDS}\n\n"
     finally:
         listener.cancel()
         await asyncio.gather(listener, return_exceptions=True)
 
 
-async def _wait(changed: asyncio.Event) -> None:
+async def _wait(changed: asyncio.Event, seconds: float) -> None:
     try:
-        async with asyncio.timeout(REFRESH_SECONDS):
+        async with asyncio.timeout(seconds):
             await changed.wait()
     except TimeoutError:
         return

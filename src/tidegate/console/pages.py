@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from tidegate.api.access import caller
 from tidegate.api.address import address_of
+from tidegate.api.events import seconds_for
 from tidegate.api.services import services_of
 from tidegate.console import live
 from tidegate.console.render import page, render
@@ -83,7 +84,8 @@ async def follow_home(request: Request) -> Response:
         return {"clusters": render("_clusters.html", base=address_of(request).prefix, **await _clusters_of(request))}
 
     whose, _ = _asked(request)
-    return live.stream(services_of(request).clusters.follow(caller(request), whose=whose), draw)
+    events = services_of(request).clusters.follow(caller(request), whose=whose)
+    return live.stream(events, draw, seconds_for(request))
 
 
 def _asked(request: Request) -> tuple[Whose, str | None]:
@@ -169,7 +171,7 @@ async def follow_cluster(request: Request, name: str) -> Response:
         base = address_of(request).prefix
         return {part: render(f"_{part}.html", base=base, **details) for part in ("cluster", "sharing", "events")}
 
-    return live.stream(clusters.follow(principal, cluster=name, after=last), draw)
+    return live.stream(clusters.follow(principal, cluster=name, after=last), draw, seconds_for(request))
 
 
 async def _details_of(request: Request, cluster: Cluster) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tidegate.api.audited import facts_of
 from tidegate.api.services import services_of
 from tidegate.api.shares import link_url
 from tidegate.console.actions import go_to
-from tidegate.console.forms import LONGEST_LABEL, read_count
+from tidegate.console.forms import read_count
 from tidegate.console.pages import show_cluster_page
 from tidegate.console.views import MadeLink, view_moment
 from tidegate.model.errors import Conflict, Invalid, NotAllowed
@@ -42,8 +42,8 @@ async def make_link(request: Request, name: str) -> Response:
     """Make a link to the dashboard. The page that answers shows it, once."""
     services, form = services_of(request), await _read_form(request)
     try:
-        seconds, label = _seconds(form.get("seconds", "")), form.get("label", "")[:LONGEST_LABEL]
-        link, text = await services.shares.make_link(caller(request), name, seconds, label)
+        seconds = _seconds(form.get("seconds", ""))
+        link, text = await services.shares.make_link(caller(request), name, seconds, form.get("label", ""))
     except (Invalid, Conflict, NotAllowed) as error:
         return await show_cluster_page(request, name, words=error.message, status=error.status)
     facts_of(request).detail = f"link {link.id}"

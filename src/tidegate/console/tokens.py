@@ -12,7 +12,6 @@ from tidegate.api.address import address_of
 from tidegate.api.audited import facts_of
 from tidegate.api.services import services_of
 from tidegate.authn.personal import DAY
-from tidegate.console.forms import LONGEST_LABEL
 from tidegate.console.render import page
 from tidegate.console.views import view_token
 from tidegate.model.errors import Invalid, NotAllowed, QuotaExceeded, TidegateError
@@ -28,11 +27,11 @@ async def create_token(request: Request) -> Response:
     """Make a token. The page that answers shows its secret, once."""
     form = {key: str(value).strip() for key, value in (await request.form()).items()}
     try:
-        label = form.get("label", "")[:LONGEST_LABEL]
+        label = form.get("label", "")
         scope = Scope.READ_ONLY if "read-only" in form else Scope.FULL
         days = _read_days(form.get("days", ""))
         token, secret = await services_of(request).tokens.create(caller(request), label, days=days, scope=scope)
-        facts_of(request).detail = f"{token.id}, {scope.value}: {label}"
+        facts_of(request).detail = f"{token.id}, {scope.value}: {token.label}"
     except (Invalid, NotAllowed, QuotaExceeded) as error:
         return await _tokens_page(request, error=error)
     return await _tokens_page(request, secret=secret)

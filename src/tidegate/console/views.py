@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from tidegate.authn.tokens import DAY
 from tidegate.model.cluster import Cluster, ClusterState, Reason, Target
 from tidegate.model.event import RecordedEvent
 from tidegate.model.permissions import VIEWERS, Action, Rights, shared_rights, usable_rights
@@ -158,6 +159,8 @@ class TokenView:
     ----------
     state, tone : str
         What it is good for, and which colour that has.
+    used_words : str
+        When it was last used.
     ends_words : str
         In how long it expires, or since when it has; empty where it does not.
     is_this : bool
@@ -169,6 +172,7 @@ class TokenView:
     state: str
     tone: str
     created: Moment
+    used_words: str
     ends: Moment | None
     ends_words: str
     is_this: bool
@@ -187,10 +191,19 @@ def view_token(token: Token, viewer: Principal, now: float) -> TokenView:
         state="Expired" if over else "Read only" if token.scope is Scope.READ_ONLY else "Full",
         tone="idle" if over else "busy" if token.scope is Scope.READ_ONLY else "good",
         created=view_moment(token.created_at, now),
+        used_words=_describe_use(token.used_at, now),
         ends=ends,
         ends_words=words,
         is_this=token.id == viewer.token,
     )
+
+
+def _describe_use(used_at: float | None, now: float) -> str:
+    """Return when a token was last used, as exactly as it is known."""
+    if used_at is None:
+        return "never used"
+    days = int(now // DAY - used_at // DAY)
+    return "used today" if days < 1 else "used yesterday" if days == 1 else f"used {days} days ago"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ How to think about it
   (``note``), counted where it comes in masses (``tally.py``). All that waits is written together, so that a hundred
   requests at a time cost one transaction.
 * It goes to two places, the store and, where one is configured, a file. Each has a queue of its own: a disk that is
-  full keeps back neither the other one nor the gateway. What waits is bounded; what had to be dropped is counted and
-  said in the gateway's log.
+  full, or a file system that hangs, keeps back neither the other one nor the gateway, nor its end. What waits is
+  bounded; what had to be dropped, or was not written in the end, is counted and said in the gateway's log.
 * Whatever callers have written is cleaned here, once: one line, not long, and nothing that looks like a secret.
 """
 
@@ -16,9 +16,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime, timezone
+from functools import partial
 
 from tidegate.control.tally import Tally
 from tidegate.model.audit import LONGEST, Entry, RecordedEntry, Wanted, clean
@@ -40,6 +43,13 @@ GATHER_SECONDS = 0.2
 
 RETRY_SECONDS = 5.0
 """After how long a place is tried again that could not be written, and how long after its minute a count is."""
+
+START_SECONDS = 10.0
+"""How long the start waits for a file system that does not answer: one that is mounted when it is used takes some."""
+
+CLOSE_SECONDS = 2.0
+"""How long the end waits for one. Control is killed 5 s after it was asked to end, of which open requests may take
+one."""
 
 PRUNE_SECONDS = 3600.0
 
@@ -74,17 +84,14 @@ class Audit:
         self._clock = clock
         self._keep = keep
         self._tally = Tally()
-        self._news = asyncio.Event()
         self._stored = _Queue("the database", store.add_audit)
         self._queues = [self._stored]
         self._file = file
-        # A thread of its own: a file system that hangs must hold up nothing else.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit-file")
         if file is not None:
             self._queues.append(_Queue(str(file.path), self._write_file))
 
-    async def start(self) -> None:
-        """See that the file can be written.
+    async def start(self, seconds: float = START_SECONDS) -> None:
+        """See that the file can be written, within so many seconds.
 
         Raises
         ------
@@ -94,24 +101,28 @@ class Audit:
         if self._file is None:
             return
         try:
-            await self._write_file([])
+            async with asyncio.timeout(seconds):
+                await self._write_file([])
         except OSError as error:
+            why = error.strerror or f"its file system has not answered for {seconds:g} s"
             raise TidegateError(
-                f"cannot write the audit log to {self._file.path}: {error.strerror}. Set audit.file to a file that the "
-                "gateway may write"
+                f"cannot write the audit log to {self._file.path}: {why}. Set audit.file to a file that the gateway "
+                "may write"
             ) from error
 
-    async def close(self) -> None:
-        """Write what waits."""
+    async def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Write what waits, as far as that is possible within so many seconds; the gateway's log says what was not."""
         self._put(self._tally.end())
-        await self.flush()
-        self._thread.shutdown(wait=False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.flush()
+        for queue in self._queues:
+            queue.say_left()
 
     async def record(self, entry: Entry) -> None:
         """Write an entry; when this returns, it is on record."""
         self._put([entry])
-        # One who stops waiting must not take along what others wait for.
-        await asyncio.shield(asyncio.ensure_future(self._stored.flush()))
+        await self._stored.flush()
 
     def note(self, entry: Entry) -> None:
         """Have an entry written soon, or counted if there are many like it."""
@@ -123,7 +134,6 @@ class Audit:
             presentable = [_presentable(entry) for entry in entries]
             for queue in self._queues:
                 queue.put(presentable)
-            self._news.set()
 
     async def flush(self) -> None:
         """Write what waits, as far as that is possible."""
@@ -153,19 +163,15 @@ class Audit:
     async def run(self) -> None:
         """Write and prune until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write_on(), name="audit")
+            tasks.create_task(self._count_on(), name="audit-count")
+            for queue in self._queues:
+                tasks.create_task(queue.run(), name="audit")
             tasks.create_task(self._prune_on(), name="audit-prune")
 
-    async def _write_on(self) -> None:
+    async def _count_on(self) -> None:
         while True:
-            try:
-                async with asyncio.timeout(RETRY_SECONDS):
-                    await self._news.wait()
-            except TimeoutError:
-                self._put(self._tally.turn(self._clock()))
-            await asyncio.sleep(GATHER_SECONDS)
-            self._news.clear()
-            await self.flush()
+            await asyncio.sleep(RETRY_SECONDS)
+            self._put(self._tally.turn(self._clock()))
 
     async def _prune_on(self) -> None:
         while True:
@@ -186,7 +192,7 @@ class Audit:
 
     async def _write_file(self, entries: Sequence[Entry]) -> None:
         if self._file is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.append, entries)
+            await _on_a_thread(partial(self._file.append, entries))
 
 
 class _Queue:
@@ -204,6 +210,7 @@ class _Queue:
         self._place = place
         self._write = write
         self._waiting: list[Entry] = []
+        self._news = asyncio.Event()
         self._writing = asyncio.Lock()
         self._failing = False
         self._dropped = 0
@@ -215,9 +222,24 @@ class _Queue:
             # The newest go: the head of the queue may be on its way this moment.
             del self._waiting[MOST_WAITING:]
             self._dropped += surplus
+        self._news.set()
+
+    async def run(self) -> None:
+        """Write what comes, and try again what could not be written, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS):
+                    await self._news.wait()
+            await asyncio.sleep(GATHER_SECONDS)
+            self._news.clear()
+            await self.flush()
 
     async def flush(self) -> None:
         """Write what waits. If that fails, it is said once, and waits on."""
+        # One who stops waiting must not take along what others wait for, nor have it written twice.
+        await asyncio.shield(asyncio.ensure_future(self._flush()))
+
+    async def _flush(self) -> None:
         async with self._writing:
             entries = self._waiting[:]
             if not entries:
@@ -230,6 +252,13 @@ class _Queue:
             del self._waiting[: len(entries)]
             self._say_well()
 
+    def say_left(self) -> None:
+        """Say what is not written, now that nobody will write it."""
+        if left := len(self._waiting) + self._dropped:
+            oldest = min((entry.at for entry in self._waiting), default=None)
+            since = "" if oldest is None else f", the oldest of {datetime.fromtimestamp(oldest, timezone.utc):%F %T}Z"
+            log.error("entries of the audit log that were not written to %s: %d%s", self._place, left, since)
+
     def _say_failing(self, error: Exception) -> None:
         if not self._failing:
             why = (error.detail or error.message) if isinstance(error, TidegateError) else error
@@ -240,6 +269,32 @@ class _Queue:
         if self._failing:
             log.warning("the audit log is written to %s again; %d entries of it are lost", self._place, self._dropped)
         self._failing, self._dropped = False, 0
+
+
+async def _on_a_thread(work: Callable[[], None]) -> None:
+    """Do what may hang, on a thread that nothing waits for when the process ends, as it would for a pool's."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def tell(error: Exception | None) -> None:
+        if done.cancelled():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        failure = None
+        try:
+            work()
+        except Exception as error:
+            failure = error
+        with suppress(RuntimeError):  # the loop has ended, and whoever waited with it
+            loop.call_soon_threadsafe(tell, failure)
+
+    threading.Thread(target=run, name="audit-file", daemon=True).start()
+    await done
 
 
 def _presentable(entry: Entry) -> Entry:

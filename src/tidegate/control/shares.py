@@ -24,6 +24,7 @@ from tidegate.model import event as events
 from tidegate.model.cluster import Cluster, Target
 from tidegate.model.errors import Conflict, Invalid, NotAllowed, NotVisible
 from tidegate.model.event import Event
+from tidegate.model.labels import check_label
 from tidegate.model.permissions import Action
 from tidegate.model.principal import Principal
 from tidegate.model.share import Grantee, GranteeKind, Right, Share, ShareLink, withdraw_leaves
@@ -208,7 +209,7 @@ class Shares:
         Raises
         ------
         Invalid
-            It cannot be good for so long.
+            It cannot be good for so long, or there is no such label.
         NotAllowed
             The administrator's rules forbid it, or the cluster is not theirs to share.
         Conflict
@@ -217,6 +218,7 @@ class Shares:
         await self._clusters.get(principal, name, Action.SHARE)
         self.rules.check(principal)
         self.rules.check_link(seconds)
+        label = check_label(label, "make a link")
         now = self._clock()
         link = ShareLink(secrets.token_hex(LINK_ID_BYTES), now + seconds, now, principal.who, label)
 

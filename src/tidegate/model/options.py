@@ -159,8 +159,9 @@ def _check_string(option: Option, value: Any) -> str:
         raise option._refuse(value, "it must be text")
     if len(value) > TEXT_LIMIT:
         raise option._refuse(value, f"it must be at most {TEXT_LIMIT} characters long")
-    if any(ord(c) < 32 or ord(c) == 127 for c in value):
-        raise option._refuse(value, "it must not contain control characters")
+    # Whoever a cluster is shared with, and every administrator, reads it in a terminal.
+    if not value.isprintable():
+        raise option._refuse(value, "it must be made of printable characters, without control characters")
     return value
 
 

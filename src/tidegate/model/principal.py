@@ -63,7 +63,8 @@ class Principal:
 class Token:
     """A personal credential, as it is kept: of the secret itself only a hash is stored.
 
-    ``principal`` is who it was made for, as far as that is stored: name, groups, role.
+    ``principal`` is who it was made for, as far as that is stored: name, groups, role. ``used_at`` is when it was last
+    presented, to the day (of UTC): the first time that day, None for never.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Token:
     created_at: float
     expires_at: float | None = None
     scope: Scope = Scope.FULL
+    used_at: float | None = None
 
     @property
     def bearer(self) -> Principal:

@@ -24,9 +24,13 @@ _REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """Control's yes: in which share epoch it is good (None for the owner), and by which token, if by one."""
+    """Control's yes: in which share epoch it is good (None for the owner), until when, and by which token, if by one.
+
+    ``until`` is in seconds since the epoch, None where nobody knows.
+    """
 
     epoch: int | None
+    until: float | None = None
     by: tuple[str, ...] = ()
 
 
@@ -64,7 +68,7 @@ class Access:
             return web.Response(status=status, headers=headers, body=body)
         # Control is always of our version or a newer one, but for the moment of an upgrade: then it is the owner.
         said = json.loads(body)
-        admitted = Admitted(said.get("epoch"), tuple(said.get("by", ())))
+        admitted = Admitted(said.get("epoch"), said.get("until"), tuple(said.get("by", ())))
         if not authorization.strip().lower().startswith("negotiate"):
             self._remember(key, admitted)
         return admitted

@@ -136,10 +136,10 @@ class Dashboards:
             # Something was withdrawn while control's answer was on its way.
             self._access.forget(cluster)
             return answers.error(403, "cannot show this dashboard: what is shared has just changed. Try again")
-        if self._door.has_ended(admitted.by):
+        viewer = self._door.admit(admitted)
+        if viewer is None:
             self._access.forget(cluster)
             return answers.error(401, "Authentication required")
-        viewer = Viewer(shared=admitted.epoch is not None, by=admitted.by)
         return await self._show(request, route, path, viewer, base=base, policy=_SANDBOX)
 
     async def _serve_ticket_holder(

@@ -1,5 +1,7 @@
 """The door of a dashboard: tickets are checked, one-time tickets exchanged, and strange callers turned away.
 
+Whoever is let in is a ``Viewer``, which says what ends what they have open.
+
 The ticket sits in a cookie, and cookies are sent by browsers whoever asks them to. So besides the ticket it matters
 where a request comes from: a WebSocket, or anything that may change something, must come from the dashboard's own page;
 other sites may link to a dashboard or frame it where that is allowed, but not load pieces of it as scripts or pictures.
@@ -7,6 +9,7 @@ other sites may link to a dashboard or frame it where that is allowed, but not l
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -16,11 +19,13 @@ from functools import partial
 from aiohttp import web
 
 from tidegate.proxy import answers
+from tidegate.proxy.access import Admitted
 from tidegate.proxy.headers import cookies_of, is_websocket
 from tidegate.proxy.hosts import same_origin
 from tidegate.proxy.tickets import UsedTickets
 from tidegate.wire.names import TICKET_COOKIE
 from tidegate.wire.tickets import (
+    COOKIE_SECONDS,
     LINK_COOKIE_SECONDS,
     LINK_USER,
     Ticket,
@@ -85,6 +90,17 @@ class Door:
     def has_ended(self, by: tuple[str, ...]) -> bool:
         """Whether something has ended that vouched for somebody."""
         return not self._ended.keys().isdisjoint(by)
+
+    def admit(self, admitted: Admitted) -> Viewer | None:
+        """Return who has shown a credential that control knows; None when it has ended since control was asked.
+
+        What they have open lasts no longer than a ticket's cookie: of a password, or a token of another service, nobody
+        tells us when it ends. A program that wants to see more shows its credential again.
+        """
+        left = math.inf if admitted.until is None else admitted.until - self._clock()
+        if left <= 0 or self.has_ended(admitted.by):
+            return None
+        return Viewer(shared=admitted.epoch is not None, seconds=min(left, COOKIE_SECONDS), by=admitted.by)
 
     def viewer(self, request: web.BaseRequest, cluster: str, key: str, epoch: int) -> Viewer | None:
         """Return who shows a valid ticket for this cluster, to its own host; None when nobody does.

@@ -181,6 +181,9 @@ class Store(Protocol):
     async def list_tokens(self, principal: str) -> list[Token]:
         """Return the tokens of one principal, newest first."""
 
+    async def note_use(self, token_id: str, at: float) -> None:
+        """Record when a token was last used; nothing happens if it is gone, or a later use is on record."""
+
     async def remove_token(self, token_id: str) -> bool:
         """Delete a token; return whether it was there."""
 

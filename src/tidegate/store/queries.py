@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, Table, bindparam, delete, func, insert, or_, select, tuple_, update
 
 from tidegate.model.cluster import Cluster, ClusterState, Worker, WorkerGroup
 from tidegate.model.event import Event, RecordedEvent
@@ -301,6 +301,13 @@ def tokens_of(connection: Connection, principal: str) -> list[Token]:
     c = tables.tokens.c
     query = select(tables.tokens).where(c.principal == principal).order_by(c.created_at.desc(), c.id.desc())
     return [rows.to_token(row) for row in connection.execute(query)]
+
+
+def note_use(connection: Connection, token_id: str, at: float) -> None:
+    """Write when a token was used, unless a later use is on record."""
+    c = tables.tokens.c
+    is_later = or_(c.used_at.is_(None), c.used_at < at)
+    connection.execute(update(tables.tokens).where(c.id == token_id, is_later).values(used_at=at))
 
 
 def delete_token(connection: Connection, token_id: str) -> bool:

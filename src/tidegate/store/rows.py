@@ -103,6 +103,7 @@ def token_values(token: Token, secret_hash: str) -> Values:
         "created_at": token.created_at,
         "expires_at": token.expires_at,
         "scope": token.scope.value,
+        "used_at": token.used_at,
     }
 
 
@@ -158,7 +159,7 @@ def to_event(row: Row[Any]) -> RecordedEvent:
 def to_token(row: Row[Any]) -> Token:
     """Return the token that a row of ``tables.tokens`` stands for."""
     principal = Principal(row.principal, frozenset(row.principal_groups), row.admin, row.method)
-    return Token(row.id, principal, row.label, row.created_at, row.expires_at, Scope(row.scope))
+    return Token(row.id, principal, row.label, row.created_at, row.expires_at, Scope(row.scope), row.used_at)
 
 
 def _spec_document(spec: ClusterSpec) -> Values:

@@ -318,6 +318,10 @@ class SqlStore(Store):
         """Return the tokens of one principal, newest first."""
         return await self._read(queries.tokens_of, principal)
 
+    async def note_use(self, token_id: str, at: float) -> None:
+        """Record when a token was last used; nothing happens if it is gone, or a later use is on record."""
+        await self._write(Mode.WRITE, queries.note_use, token_id, at)
+
     async def remove_token(self, token_id: str) -> bool:
         """Delete a token; return whether it was there."""
         return await self._write(Mode.DURABLE, queries.delete_token, token_id)

@@ -170,6 +170,7 @@ tokens = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("scope", Text, nullable=False, server_default="full"),
+    Column("used_at", Double),
     Index(None, "principal"),
 )
 

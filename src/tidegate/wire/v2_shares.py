@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tidegate.model.labels import LONGEST_LABEL
 from tidegate.model.share import GranteeKind, Right, Share, ShareLink
 from tidegate.wire.request import Request
 
@@ -28,7 +29,7 @@ class NewLink(Request):
     )
 
     seconds: float = Field(3600, allow_inf_nan=False, description="How long it is good; the gateway has a longest.")
-    label: str = Field("", max_length=100, description="What it is for, to be recognised by in a list.")
+    label: str = Field("", max_length=LONGEST_LABEL, description="What it is for, to be recognised by in a list.")
 
 
 # -- what is answered --------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tidegate.model.labels import LONGEST_LABEL
 from tidegate.model.principal import Scope, Token
 from tidegate.wire.request import Request
 
@@ -19,7 +20,7 @@ class NewToken(Request):
         extra="forbid", json_schema_extra={"examples": [{"label": "nightly report", "days": 30, "scope": "read-only"}]}
     )
 
-    label: str = Field("", max_length=100, description="What it is for, to be recognised by in a list.")
+    label: str = Field("", max_length=LONGEST_LABEL, description="What it is for, to be recognised by in a list.")
     days: float | None = Field(None, gt=0, le=100_000, description="Until it expires; null for the gateway's default.")
     scope: Scope = Scope.FULL
 
@@ -43,6 +44,7 @@ class TokenBody(BaseModel):
     scope: Scope
     created_at: float
     expires_at: float | None
+    used_at: float | None = Field(description="When it was last used, to the day (of UTC); null for never.")
 
     @classmethod
     def from_model(cls, token: Token, **more: str) -> Self:
@@ -54,6 +56,7 @@ class TokenBody(BaseModel):
             scope=token.scope,
             created_at=token.created_at,
             expires_at=token.expires_at,
+            used_at=token.used_at,
             **more,
         )
 

@@ -12,6 +12,7 @@ from tests.in_process import Gateway, gateway_in_process
 from tidegate.authn.roster import Roster
 from tidegate.authn.tokens import mint_token
 from tidegate.model.principal import Principal, Scope
+from tidegate.wire.names import ON_BEHALF_HEADER
 
 
 @pytest.fixture
@@ -57,6 +58,17 @@ async def test_sizes_by_version_1(gateway: Gateway, name: str) -> None:
     assert (await client.post(f"/api/v1/clusters/{name}/scale", json={"count": 4})).json()["ok"] is True
     assert (await client.post(f"/api/v1/clusters/{name}/adapt", json={"minimum": 1, "maximum": 2})).json()["ok"] is True
     assert (await gateway.store.load(name)).groups[0].adaptive is not None
+
+
+async def test_is_told_by_version_1_to_act_on_behalf(gateway: Gateway, name: str) -> None:
+    """Its report carries the key to connect, which the owner alone has, or who acts for them and leaves a trace."""
+    path = f"/api/v1/clusters/{name}"
+    refused = await gateway.client("root").get(path)
+    behalf = await gateway.client("root", **{ON_BEHALF_HEADER: "alice"}).get(path)
+
+    assert refused.status_code == 409
+    assert "An administrator does that on behalf of alice" in refused.json()["error"]
+    assert "PRIVATE KEY" in behalf.json()["tls_key"]
 
 
 @pytest.mark.parametrize(("version", "status"), [("v1", 204), ("v2", 202)])

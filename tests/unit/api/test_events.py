@@ -10,8 +10,10 @@ import pytest
 
 from tests.in_process import Gateway, Reader
 from tidegate.api import events
+from tidegate.authn.tokens import mint_token
 from tidegate.model import event as kinds
 from tidegate.model.event import Event
+from tidegate.model.principal import Principal
 
 
 async def all_of(reader: Reader) -> list[dict[str, str]]:
@@ -31,7 +33,7 @@ async def test_a_cluster_is_told_from_its_beginning_to_its_end(gateway: Gateway)
 
     assert reader.start["status"] == 200
     assert reader.headers["content-type"].startswith("text/event-stream")
-    assert retry == {"retry": "1000"}
+    assert retry == {"retry": "1000", "id": "0"}
     assert [message["event"] for message in rest] == [kinds.REQUESTED, kinds.RUNNING, kinds.FAILED]
     numbers = [int(message["id"]) for message in rest]
     assert numbers == sorted(set(numbers))
@@ -78,7 +80,7 @@ async def test_all_my_clusters_are_told_from_now_on(gateway: Gateway) -> None:
         await gateway.create("mallory")
         mine = await gateway.create("alice")
         messages = reader.messages()
-        assert await anext(messages) == {"retry": "1000"}
+        assert (await anext(messages))["retry"] == "1000"
         message = await anext(messages)
 
     assert json.loads(message["data"])["cluster"] == mine.name
@@ -127,6 +129,71 @@ async def test_a_reader_that_goes_away_is_let_go(gateway: Gateway) -> None:
         assert bus._listeners
 
     assert not bus._listeners
+
+
+async def short_lived(gateway: Gateway, user: str, name: str, seconds: float) -> None:
+    """Let ``gateway`` know a token of ``user`` under ``name``, which expires so soon."""
+    now = gateway.clock.now
+    _, gateway.tokens[name] = await mint_token(gateway.store, Principal(user), name, now=now, expires_at=now + seconds)
+
+
+@pytest.mark.parametrize("what", ["all", "one", "page"])
+async def test_a_stream_ends_with_its_token(gateway: Gateway, what: str) -> None:
+    """In order, without having told more; to the next request it is refused."""
+    cluster = await gateway.create("alice")
+    await short_lived(gateway, "alice", "short", 0.2)
+    path = {
+        "all": "/api/v2/events",
+        "one": f"/api/v2/clusters/{cluster.name}/events",
+        "page": f"/console/clusters/{cluster.name}/live",
+    }[what]
+    async with Reader(gateway, path, "short") as reader:
+        await asyncio.wait_for(all_of(reader), 10)
+        await asyncio.wait_for(reader.serving, 10)
+    gateway.clock.now += 0.2
+
+    assert (await gateway.client("short").get(path)).status_code == 401
+    assert not gateway.records._bus._listeners
+
+
+async def test_nothing_is_lost_or_told_twice_between_two_streams(gateway: Gateway) -> None:
+    """Also by whom the first one told nothing: each begins with the number after which it tells."""
+    await short_lived(gateway, "alice", "short", 0.2)
+    seen: list[str] = []
+    last = ""
+    for stop in range(3):
+        headers = {"last_event_id": last} if last else {}
+        async with Reader(gateway, "/api/v2/events", "short", **headers) as reader:
+            messages = reader.messages()
+            last = (await anext(messages))["id"]
+            for _ in range(stop):
+                last = (await anext(messages))["id"]
+                seen.append(last)
+            await asyncio.wait_for(all_of(reader), 10)
+        for _ in range(stop + 1):
+            await gateway.create("alice")
+
+    recorded = [str(event.id) for event in await gateway.store.events(owner="alice")]
+    assert seen == recorded[:3]
+    assert len(recorded) == 6
+
+
+async def test_a_stream_that_never_rests_ends_too() -> None:
+    """Events without end do not make it last; the one that was told last is where it is taken up."""
+
+    async def items() -> AsyncIterator[int]:
+        while True:
+            yield 1
+
+    async def read() -> list[int | None]:
+        return [item async for item in events.with_pauses(items(), 5.0, 0.05)]
+
+    assert await asyncio.wait_for(read(), 10)
+
+
+def test_a_stream_lasts_a_minute_at_the_most() -> None:
+    """So long somebody reads on whose token was revoked, as the documentation says."""
+    assert events.STREAM_SECONDS == 60.0
 
 
 async def test_quiet_is_filled_with_comments() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.in_process import Gateway
+from tidegate.authn.tokens import mint_token
 from tidegate.model.cluster import Target
 from tidegate.model.principal import Principal
+from tidegate.model.share import Right
 
 PATHS = [("POST", "/internal/dashboard-access")]
 
@@ -34,8 +36,20 @@ async def test_a_proxy_learns_who_may_look_at_a_dashboard(gateway: Gateway) -> N
     session = await gateway.browser("alice").post(path, json={"cluster": cluster.name})
 
     (token,) = await gateway.services.tokens.list(Principal("alice"))
-    assert (owner.status_code, owner.json()) == (200, {"user": "alice", "epoch": None, "by": [token.id]})
+    assert owner.status_code == 200
+    assert owner.json() == {"user": "alice", "epoch": None, "until": None, "by": [token.id]}
     assert stranger.status_code == nonsense.status_code == 404
     assert stranger.text.replace(cluster.name, "nonsense") == nonsense.text
     assert nobody.status_code == session.status_code == 401
     assert "www-authenticate" in nobody.headers
+
+
+async def test_a_proxy_learns_until_when(gateway: Gateway) -> None:
+    """The token's end is that of what it opens; in their role of an owner or by a share."""
+    cluster = await gateway.create("alice")
+    await gateway.services.shares.give(Principal("alice"), cluster.name, "user:mallory", Right.VIEW)
+    now = gateway.clock.now
+    for user in ("alice", "mallory"):
+        _, secret = await mint_token(gateway.store, Principal(user), "short", now=now, expires_at=now + 60)
+        reply = await gateway.client(secret).post(PATHS[0][1], json={"cluster": cluster.name})
+        assert reply.json()["until"] == now + 60

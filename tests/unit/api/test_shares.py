@@ -306,6 +306,17 @@ async def test_a_link_is_told_once_and_opens_the_dashboard_to_whoever_has_it(
     assert opened.headers["referrer-policy"] == "no-referrer"
 
 
+@pytest.mark.parametrize("label", ["x" * 101, "a\nb", "\x1b[2Jgone", "nib\u202egro"])
+async def test_a_label_is_a_line_that_others_can_read(gateway: Gateway, cluster: Cluster, label: str) -> None:
+    """It stands in the cluster's events and lists, which are read in terminals too."""
+    path = f"{CLUSTERS}/{cluster.name}/links"
+    refused = await ask(gateway, "alice", "POST", path, json={"seconds": 60, "label": label})
+
+    assert refused.status_code == 422
+    assert refused.json()["error"]["field"] == "label"
+    assert (await ask(gateway, "alice", "GET", path)).json() == {"links": []}
+
+
 async def test_a_link_that_is_no_more_leads_nowhere_whatever_the_reason(gateway: Gateway, cluster: Cluster) -> None:
     """Withdrawn, expired, forged, of a cluster that has ended or never was: the same answer to the byte."""
     path = f"{CLUSTERS}/{cluster.name}/links"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.in_process import DAY, Gateway, gateway_in_process
+from tests.support import eventually
 from tidegate.authn.personal import MOST
 from tidegate.authn.roster import Roster
 from tidegate.authn.tokens import SECRET, mint_token
@@ -56,6 +57,21 @@ async def test_a_token_is_made_listed_and_revoked(gateway: Gateway) -> None:
     assert (await gateway.client("alice").delete(f"{TOKENS}/{made['id']}")).status_code == 404
 
 
+async def test_the_last_use_is_told(gateway: Gateway) -> None:
+    """To the day; of the one that it is asked with, it is now, and what was never used says so."""
+    for label in ("used", "unused"):
+        await make(gateway, label=label)
+    used_at = gateway.clock.now
+    await whoami(gateway, "used")
+    writing = gateway.services.logins["tokens"]._noting
+    await eventually(lambda: not writing)
+    gateway.clock.now += 2 * DAY
+    answer = await gateway.client("alice").get(TOKENS)
+
+    told = {token["label"]: token["used_at"] for token in answer.json()["tokens"]}
+    assert told == {"used": used_at, "unused": None, "test": gateway.clock.now}
+
+
 async def test_a_token_expires(gateway: Gateway) -> None:
     """After the days that it was made for, or those of the configuration."""
     await make(gateway, label="short", days=1)
@@ -78,7 +94,10 @@ async def test_no_token_lives_longer_than_the_configuration_allows(gateway: Gate
     assert "at most 60 days" in words
 
 
-@pytest.mark.parametrize("body", [{"days": 0}, {"days": -1}, {"scope": "all"}, {"label": "x" * 101}, {"label": "a\nb"}])
+@pytest.mark.parametrize(
+    "body",
+    [{"days": 0}, {"days": -1}, {"scope": "all"}, {"label": "x" * 101}, {"label": "a\nb"}, {"label": "nib\u202egro"}],
+)
 async def test_what_makes_no_sense_is_refused(gateway: Gateway, body: dict[str, Any]) -> None:
     """By name of the field."""
     answer = await gateway.client("alice").post(TOKENS, json=body)

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.in_process import Clock
+from tests.support import eventually
 from tidegate.authn import tokens
 from tidegate.authn.base import Accepted, Presented
 from tidegate.authn.tokens import CACHE_SECONDS, SECRET, TokenAuthenticator, mint_token
+from tidegate.model.errors import DiskFull
 from tidegate.model.principal import Principal, Token
 from tidegate.store.sql import SqlStore
 
@@ -24,6 +26,8 @@ class CountingStore:
     def __init__(self, store: SqlStore) -> None:
         self.store = store
         self.asked = 0
+        self.noted = 0
+        self.full = False
 
     async def add_token(self, token: Token, secret: str) -> None:
         """Pass on."""
@@ -39,6 +43,13 @@ class CountingStore:
     async def list_tokens(self, principal: str) -> list[Token]:
         """Pass on."""
         return await self.store.list_tokens(principal)
+
+    async def note_use(self, token_id: str, at: float) -> None:
+        """Count and pass on, if there is room."""
+        self.noted += 1
+        if self.full:
+            raise DiskFull("cannot write: the disk is full")
+        await self.store.note_use(token_id, at)
 
     async def remove_token(self, token_id: str) -> bool:
         """Pass on."""
@@ -218,3 +229,54 @@ async def test_basic_refuses_the_right_secret_under_another_name(
     _, secret = await mint_token(store, ALICE, "laptop", now=1.0)
 
     assert await TokenAuthenticator(store, clock).authenticate(basic(user, secret)) is None
+
+
+async def test_the_last_use_is_noted_once_a_day(store: CountingStore, clock: Clock) -> None:
+    """However many requests there are, also of a gateway that was started anew meanwhile; a day later it is a write."""
+    token, secret = await mint_token(store, ALICE, "laptop", now=1.0)
+    await mint_token(store, ALICE, "unused", now=0.0)
+    first = clock.now
+    for _ in range(2):
+        authenticator = TokenAuthenticator(store, clock)
+        for _ in range(3):
+            assert await authenticator.authenticate(bearer(secret)) is not None
+            await eventually(lambda waiting=authenticator._noting: not waiting)
+            clock.now += CACHE_SECONDS
+    assert [(known.id == token.id, known.used_at) for known in await store.list_tokens("alice")] == [
+        (True, first),
+        (False, None),
+    ]
+    assert store.noted == 1
+
+    clock.now += tokens.DAY
+    assert await authenticator.authenticate(bearer(secret)) is not None
+    await eventually(lambda: not authenticator._noting)
+    assert (await store.list_tokens("alice"))[0].used_at == clock.now
+    assert store.noted == 2
+
+
+async def test_a_full_disk_keeps_nobody_out(store: CountingStore, clock: Clock) -> None:
+    """Whoever only reads is served, and the disk is not tried with each request."""
+    token, secret = await mint_token(store, ALICE, "laptop", now=1.0)
+    authenticator = TokenAuthenticator(store, clock)
+    store.full = True
+    for _ in range(3):
+        assert await authenticator.authenticate(bearer(secret)) == Accepted(token.bearer)
+        clock.now += CACHE_SECONDS
+    await eventually(lambda: store.noted)
+    await authenticator.close()
+
+    assert store.noted == 1
+
+
+@pytest.mark.parametrize("why", ["expired", "wrong"])
+async def test_what_opens_nothing_is_no_use(store: CountingStore, clock: Clock, why: str) -> None:
+    """Only who was let in has used a token."""
+    ends = 2.0 if why == "expired" else None
+    _, secret = await mint_token(store, ALICE, "old", now=1.0, expires_at=ends)
+    authenticator = TokenAuthenticator(store, clock)
+    shown = bearer(secret) if why == "expired" else basic(b"mallory", secret)
+
+    assert await authenticator.authenticate(shown) is None
+    assert store.noted == 0
+    assert not authenticator._noting

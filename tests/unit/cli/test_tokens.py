@@ -42,8 +42,12 @@ async def test_a_token_is_made_listed_and_revoked(gateway: Gateway, capsys: pyte
     assert token["scope"] == "read-only"
     assert secret not in shown
 
+    assert token["used"] is None
+    assert all(one["used"] for one in json.loads(shown) if one["label"] == "test")
+
     assert await tidegate("list") == 0
-    assert token["id"] in capsys.readouterr().out
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if token["id"] in line]
+    assert " never " in line
 
     assert await tidegate("revoke", token["id"]) == 0
     assert [one.label for one in await gateway.store.list_tokens("alice")] == ["test"]

@@ -93,6 +93,21 @@ async def test_a_cut_stream_goes_on_where_it_was(stub: StubGateway, transport: T
     assert [r.headers.get("Last-Event-ID") for r in stub.requests] == [None, "3", "3", "4"]
 
 
+async def test_a_stream_that_lasted_is_taken_up_without_a_word(stub: StubGateway, transport: Transport) -> None:
+    """The gateway ends each after a while: the next begins where it was, at once, and nobody is told to look."""
+    stub.will(
+        streams(as_bytes(3, "cluster-requested")),
+        streams(b"retry: 1000\nid: 3\n\n"),
+        streams(as_bytes(9, "cluster-stopped")),
+    )
+
+    async with aclosing(follow(transport, "c0ffee", lasting=0.0)) as events:
+        told = [event.kind async for event in events]
+
+    assert told == ["cluster-requested", "cluster-stopped"]
+    assert [r.headers.get("Last-Event-ID") for r in stub.requests] == [None, "3", "3"]
+
+
 async def test_following_ends_when_nothing_more_will_come(stub: StubGateway, transport: Transport) -> None:
     """A cluster that ended before gives 204."""
     stub.will(says(None, 204))

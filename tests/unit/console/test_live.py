@@ -116,6 +116,30 @@ async def test_a_stream_that_breaks_does_not_look_like_the_end() -> None:
     assert not any("over" in message for message in seen)
 
 
+async def test_a_stream_that_has_lasted_long_enough_is_not_over() -> None:
+    """It ends and says that the browser is to come back soon, which is then asked again who it is."""
+    let_go = asyncio.Event()
+
+    async def events() -> AsyncIterator[RecordedEvent]:
+        try:
+            await asyncio.Event().wait()
+            yield happened(1)
+        finally:
+            let_go.set()
+
+    async def draw() -> dict[str, str]:
+        return {"cluster": ""}
+
+    async def read() -> list[str]:
+        return [message async for message in live._messages(events(), draw, 0.05)]
+
+    seen = await asyncio.wait_for(read(), 10)
+
+    assert seen[-1] == "retry: 1000\n\n"
+    assert not any("over" in message for message in seen)
+    assert let_go.is_set()
+
+
 async def test_what_is_not_shared_any_more_is_over() -> None:
     """The browser does not come back for it."""
 

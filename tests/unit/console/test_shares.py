@@ -184,13 +184,16 @@ async def test_a_link_is_made_shown_once_and_withdrawn(gateway: Gateway) -> None
     assert (await gateway.store.load(cluster.name)).links == ()
 
 
-@pytest.mark.parametrize("seconds", ["", "x", "-1", "0", "99999999999"])
-async def test_a_link_that_cannot_be_is_explained(gateway: Gateway, seconds: str) -> None:
-    """With the longest that there may be."""
+@pytest.mark.parametrize(
+    ("seconds", "label"),
+    [*((seconds, "") for seconds in ("", "x", "-1", "0", "99999999999")), ("60", "nib\u202egro"), ("60", "x" * 101)],
+)
+async def test_a_link_that_cannot_be_is_explained(gateway: Gateway, seconds: str, label: str) -> None:
+    """With the longest that there may be, or what a label is."""
     cluster = await running(gateway)
 
     reply = await gateway.browser("alice").post(
-        f"/console/clusters/{cluster.name}/links", data={"seconds": seconds, "label": ""}
+        f"/console/clusters/{cluster.name}/links", data={"seconds": seconds, "label": label}
     )
 
     assert reply.status_code == 422

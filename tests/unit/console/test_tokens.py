@@ -27,18 +27,31 @@ async def test_a_token_is_made_shown_once_and_revoked(gateway: Gateway) -> None:
     assert secret[1] not in again
     assert "laptop &lt;1&gt;" in again
     assert "expires in 7 days" in again
+    assert "never used" in again
 
     gone = await browser.post(f"/console/tokens/{token.id}/revoke")
     assert (gone.status_code, gone.headers["location"]) == (303, "/tokens")
     assert await gateway.store.list_tokens("carol") == []
 
 
+async def test_when_a_token_was_last_used_is_shown(gateway: Gateway) -> None:
+    """In days, for no more is known."""
+    token, _ = await mint_token(gateway.store, Principal("carol"), "old", now=gateway.clock.now)
+    await gateway.store.note_use(token.id, gateway.clock.now)
+
+    for days, words in ((0, "used today"), (1, "used yesterday"), (1, "used 2 days ago")):
+        gateway.clock.now += days * DAY
+        browser = gateway.browser("carol")
+        assert words in (await browser.get("/tokens")).text
+
+
 async def test_what_is_wrong_is_said_on_the_page(gateway: Gateway) -> None:
     """With the rule."""
     browser = gateway.browser("carol")
 
-    for days, words in (("61", "at most 60 days"), ("many", "a whole number")):
-        answer = await browser.post("/console/tokens", data={"label": "x", "days": days})
+    wrong = {("x", "61"): "at most 60 days", ("x", "many"): "a whole number", ("x" * 101, "1"): "at most 100 printable"}
+    for (label, days), words in wrong.items():
+        answer = await browser.post("/console/tokens", data={"label": label, "days": days})
         assert answer.status_code == 422
         assert words in answer.text
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.memory_store import MemoryStore, Tables
-from tests.support import eventually
+from tests.support import eventually, eventually_sync
 from tidegate.control import audit as auditing
 from tidegate.control.audit import DAY, Audit
 from tidegate.model.audit import LONGEST, Deed, Entry, Outcome, Wanted
@@ -254,6 +256,74 @@ async def test_a_store_that_is_full_keeps_nothing_from_the_file(store: FullStore
     await audit.flush()
 
     assert read(path) == ["one"]
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Iterator[Path]:
+    """A path that whoever opens it to write waits at, as at a file system that hangs: a pipe that nobody reads."""
+    path = tmp_path / "audit.jsonl"
+    os.mkfifo(path)
+    yield path
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # lets those go who wait
+    eventually_sync(lambda: not writers())
+    os.close(reader)
+
+
+def writers() -> list[threading.Thread]:
+    """Return the threads that write to an audit file."""
+    return [thread for thread in threading.enumerate() if thread.name == "audit-file"]
+
+
+async def test_a_file_system_that_hangs_does_not_keep_the_gateway(
+    store: FullStore, hanging: Path, caplog: pytest.LogCaptureFixture
+):
+    """It ends soon, and says what is not written there; the database has it all, also what nobody waited for."""
+    audit = Audit(store, lambda: NOW, AuditFile(hanging))
+    running = asyncio.create_task(audit.run())
+    await audit.record(replace(STOP, detail="one"))
+    await eventually(writers)
+    audit.note(REFUSED)
+    await eventually(lambda: len(store.entries) == 2)
+    running.cancel()
+    await asyncio.wait_for(audit.close(0.05), 5)
+
+    assert f"that were not written to {hanging}: 2, the oldest of 2023-11-14 22:13:20Z" in caplog.text
+    # The interpreter waits for all others before it ends.
+    assert [thread.daemon for thread in writers()] == [True]
+
+
+async def test_a_file_system_that_hangs_is_found_at_the_start(store: FullStore, hanging: Path):
+    """An administrator reads which setting it is, instead of waiting."""
+    audit = Audit(store, lambda: NOW, AuditFile(hanging))
+
+    with pytest.raises(TidegateError, match=r"has not answered for 0\.05 s\. Set audit\.file"):
+        await audit.start(0.05)
+
+
+async def test_what_a_full_disk_has_kept_back_is_said_in_the_end(store: FullStore, caplog: pytest.LogCaptureFixture):
+    """Nothing is lost silently."""
+    audit = Audit(store, lambda: NOW)
+    store.full = True
+    await audit.record(STOP)
+    await audit.close()
+
+    assert "entries of the audit log that were not written to the database: 1, the oldest" in caplog.text
+
+
+async def test_nothing_is_written_twice_when_the_log_ends_amid_a_write(store: FullStore, hanging: Path):
+    """Whoever is interrupted while a slow disk works leaves it working, and does not begin anew."""
+    audit = Audit(store, lambda: NOW, AuditFile(hanging))
+    running = asyncio.create_task(audit.run())
+    audit.note(REFUSED)
+    await eventually(writers)
+    running.cancel()
+    closing = asyncio.create_task(audit.close(20))
+    await eventually(lambda: running.done() and store.entries)
+    reader = os.open(hanging, os.O_RDONLY | os.O_NONBLOCK)
+    await closing
+
+    assert os.read(reader, 65536).count(b"\n") == 1
+    os.close(reader)
 
 
 async def test_a_file_that_cannot_be_made_is_found_at_the_start(store: FullStore, tmp_path: Path):

@@ -65,6 +65,8 @@ def test_what_is_accepted_is_kept_in_one_form(option, value, kept):
         (MEMORY, None, "it must be a number in GiB"),
         (QUEUE, "short", "it is fixed at long by the administrator of this gateway"),
         (IMAGE, "a\nb", "control characters"),
+        (IMAGE, "a\x9b31m", "control characters"),
+        (IMAGE, "nib\u202egro", "printable characters"),
         (IMAGE, "x" * (TEXT_LIMIT + 1), "at most 4096 characters"),
         (IMAGE, 5, "it must be text"),
         (SPOT, 1, "true or false"),

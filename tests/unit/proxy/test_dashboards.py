@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,9 @@ from aiohttp import web
 
 from tests.proxy_rig import SECRET, TICKET_KEY, Authority, Rig, short_limits
 from tests.support import eventually
+from tidegate.proxy.access import Admitted
+from tidegate.proxy.doors import Door
+from tidegate.proxy.tickets import UsedTickets
 from tidegate.wire.names import DASHBOARD_HEADER, TICKET_COOKIE, TICKET_PATH
 from tidegate.wire.tickets import COOKIE_SECONDS, Ticket, session_mark, sign
 
@@ -595,6 +599,48 @@ async def test_a_programs_websocket(rig: Rig):
         await socket.send_str("hello")
         assert await socket.receive_str(timeout=20) == "hello!"
         await socket.close()
+
+
+@pytest.mark.parametrize("end", ["expires", "is revoked"])
+async def test_a_programs_websocket_ends_with_its_token(rig: Rig, end: str):
+    """At its end, or at once when it is revoked; the one that was opened by another token goes on."""
+    route = await rig.dashboard(NAME, echo_socket)
+    rig.proxy.routes.put(route)
+
+    async def control(request: web.BaseRequest) -> web.Response:
+        mine = request.headers["Authorization"] == "Bearer mine"
+        until = time.time() + (1.0 if mine and end == "expires" else 60.0)
+        return web.json_response({"user": "alice", "epoch": None, "until": until, "by": ["1" if mine else "2"]})
+
+    await rig.api(control)
+    url = rig.url(f"/clusters/{NAME}/ws")
+    async with rig.browser() as browser:
+        mine, other = [
+            await browser.ws_connect(url, headers={"Authorization": f"Bearer {token}"}) for token in ("mine", "other")
+        ]
+        for socket in (mine, other):
+            await socket.send_str("hello")
+            assert await socket.receive_str(timeout=20) == "hello!"
+        if end == "is revoked":
+            rig.proxy.end_vouched("1")
+        message = await mine.receive(timeout=20)
+        assert message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.ERROR)
+        await other.send_str("still here")
+        assert await other.receive_str(timeout=20) == "still here!"
+        await other.close()
+
+
+def test_what_a_program_has_open_ends_in_any_case(tmp_path: Path):
+    """With its credential if that is known, after a quarter of an hour if not, and never later than that."""
+    door = Door(UsedTickets(tmp_path), lambda: 1000.0)
+    open_for = {None: 900.0, 1060.0: 60.0, 5000.0: 900.0}
+    for until, seconds in open_for.items():
+        viewer = door.admit(Admitted(None, until))
+        assert viewer is not None
+        assert viewer.seconds == seconds
+    assert door.admit(Admitted(None, 1000.0)) is None
+    door.end("1")
+    assert door.admit(Admitted(None, 1060.0, ("1",))) is None
 
 
 @pytest.mark.parametrize(
