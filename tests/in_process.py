@@ -32,12 +32,18 @@ from tidegate.backends.base import Log
 from tidegate.console.routes import Console
 from tidegate.control.agents import Agents
 from tidegate.control.audit import Audit
+from tidegate.control.budgets import BudgetWatch
 from tidegate.control.bus import Bus
-from tidegate.control.clusters import Clusters, Limits
+from tidegate.control.choosing import Choosing
+from tidegate.control.clusters import Clusters
+from tidegate.control.limits import Limits
 from tidegate.control.records import Records
 from tidegate.control.routing import Routing
 from tidegate.control.shares import Shares, SharingRules
+from tidegate.control.terms import Terms
+from tidegate.control.usage import Usage
 from tidegate.model import event as events
+from tidegate.model.budgets import Budgets
 from tidegate.model.cluster import (
     Cluster,
     ClusterSpec,
@@ -49,16 +55,18 @@ from tidegate.model.cluster import (
     WorkerState,
 )
 from tidegate.model.event import Event
-from tidegate.model.options import Kind, Option, OptionSet
+from tidegate.model.offer import Offer, Variant
+from tidegate.model.options import Kind, Option
 from tidegate.model.policy import Capacity
 from tidegate.model.principal import Principal
+from tidegate.model.profiles import Profile
 from tidegate.store.sql import SqlStore
 
 NOW = 1_700_000_000.0
 
 DAY = 86400.0
 
-OPTIONS = OptionSet(
+OPTIONS = Offer(
     (
         Option("worker_cores", Kind.INTEGER, 1, "Worker cores", "Threads of one worker.", 1, 8),
         Option("worker_memory", Kind.FLOAT, 2.0, "Worker memory", "", 0.5, 16.0, "GiB"),
@@ -67,6 +75,26 @@ OPTIONS = OptionSet(
         Option("profile", Kind.BOOLEAN, False, "Profile"),
     )
 )
+
+
+EVERY_KIND = Offer(
+    (
+        Option("profile", Kind.CHOICE, "small", "Profile", choices=("small", "large"), labels=("Small", "Large")),
+        Option("worker_cores", Kind.INTEGER, 1, "Worker cores", minimum=1, maximum=4),
+        Option("worker_memory", Kind.FLOAT, 2.0, "Worker memory", fixed=True, unit="GiB"),
+        Option("image", Kind.CHOICE, "r/py:1", "Image", choices=("r/py:1", "r/r:1"), labels=("Python", "R")),
+        Option("branch", Kind.STRING, "main", "Branch", patterns=("main", "release-*")),
+        Option("variables", Kind.MAPPING, {"SITE": "geheim-{user}"}, "Variables", secret=True),
+        Option("spot", Kind.BOOLEAN, True, "Spot"),
+        Option("node", Kind.STRING, "cpu", hidden=True),
+    ),
+    {"spot": (Variant("staff", Option("spot", Kind.BOOLEAN, False, fixed=True)),)},
+    (
+        Profile("small", "Small", "For trying out.", {"worker_cores": 2}),
+        Profile("large", "Large", "", {"worker_cores": 16, "worker_memory": 8.0, "node": "big"}),
+    ),
+)
+"""All that an administrator can do with options."""
 
 
 class Backend:
@@ -138,7 +166,7 @@ class Gateway:
 
     async def change(self, name: str, *happened: Event, **values: Any) -> Cluster:
         """Change a record, as the control loop would."""
-        changed = await self.records.change(name, lambda c: (replace(c, **values), happened))
+        changed = await self.records.admit(name, lambda c, _: (replace(c, **values), happened))
         assert changed is not None
         return changed
 
@@ -178,7 +206,7 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway_in_process(
-    folder: Path, logins: Mapping[str, Authenticator] | None = None, **settings: Any
+    folder: Path, logins: Mapping[str, Authenticator] | None = None, options: Offer = OPTIONS, **settings: Any
 ) -> AsyncIterator[Gateway]:
     """Start the gateway in this process, and close it in the end."""
     clock = Clock()
@@ -186,10 +214,11 @@ async def gateway_in_process(
     await store.start()
     try:
         bus = Bus()
-        records = Records(store, bus)
+        records = Records(store, bus, settings.pop("rules", None))
         backends: Any = {"quiet": Backend()}
         audit = Audit(store, clock, settings.pop("audit_file", None))
-        clusters = Clusters(records, backends, "quiet", bus, clock, OPTIONS, Limits())
+        budgets = BudgetWatch(settings.pop("budgets", Budgets()), records, clock)
+        clusters = Clusters(records, backends, "quiet", bus, clock, Choosing(options), Terms())
         routes = Routing(store, folder)
         by_token, roster = TokenAuthenticator(store, clock), settings.pop("roster", Roster())
         revoked = settings.get("end_vouched", ends_nothing)
@@ -198,8 +227,10 @@ async def gateway_in_process(
             clusters=clusters,
             agents=Agents(records, bus, clock),
             shares=Shares(clusters, records, routes, clock, settings.pop("sharing", SharingRules())),
+            limits=Limits(records, clock, roster.groups_of),
             store=store,
             audit=audit,
+            usage=Usage(store, clusters, clock, "EUR", budgets),
             logins={"tokens": by_token, **(logins or {})},
             tokens=PersonalTokens(store, by_token, roster, Lifetimes(30 * DAY, 60 * DAY), clock, revoked),
             roster=roster,

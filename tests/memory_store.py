@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
+from tidegate.model import naming
+from tidegate.model.admission import Admission
+from tidegate.model.amounts import Amounts, Resource
 from tidegate.model.audit import Entry, RecordedEntry, Wanted
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.event import Event, RecordedEvent
-from tidegate.store.base import AlreadyExists, Changes, ClientPair, Credentials, StaleRecord, Store, Token
+from tidegate.model.limits import Ledger, Rule, Scope, Subject, holding_of, scopes_of
+from tidegate.model.line import is_waiting
+from tidegate.model.usage import Books, Line, Query, rate_of, running_lines, summarise
+from tidegate.store.base import (
+    AlreadyExists,
+    Changes,
+    ClientPair,
+    Credentials,
+    NotAdmitted,
+    StaleRecord,
+    Store,
+    Token,
+)
 
 
 @dataclass
@@ -27,6 +42,9 @@ class Tables:
     pruned_before: float = 0.0
     audit: list[RecordedEntry] = field(default_factory=list)
     last_audit: int = 0
+    metered_at: dict[str, float] = field(default_factory=dict)
+    usage: list[Line] = field(default_factory=list)
+    rules: dict[tuple[Subject, Resource], Rule] = field(default_factory=dict)
 
 
 class MemoryStore(Store):
@@ -43,7 +61,13 @@ class MemoryStore(Store):
         """Nothing to close."""
 
     async def insert(
-        self, cluster: Cluster, credentials: Credentials, events: Sequence[Event], *, key: str | None = None
+        self,
+        cluster: Cluster,
+        credentials: Credentials,
+        events: Sequence[Event],
+        *,
+        key: str | None = None,
+        admission: Admission | None = None,
     ) -> Cluster:
         """Record a new cluster, or return the one that the same owner made with the same key."""
         tables = self.tables
@@ -51,6 +75,12 @@ class MemoryStore(Store):
             return tables.clusters[tables.keys[cluster.owner, key]]
         if cluster.name in tables.clusters:
             raise AlreadyExists(cluster.name)
+        for other in tables.clusters.values():
+            if cluster.alias == other.alias and cluster.owner == other.owner and naming.has_alias(other):
+                raise naming.taken(cluster.alias, other.name)
+        if admission is not None:
+            cluster, more = self._decide(cluster, admission)
+            events = [*events, *more]
         self._put(cluster)
         tables.credentials[cluster.name] = credentials
         if key is not None:
@@ -67,7 +97,13 @@ class MemoryStore(Store):
         before = self.tables.clusters.get(cluster.name)
         if before is None or before.revision != cluster.revision:
             raise StaleRecord(cluster.name)
+        if holding_of(cluster).exceeds(holding_of(before)):
+            raise NotAdmitted(cluster.name)
+        return self._write(cluster, events)
+
+    def _write(self, cluster: Cluster, events: Sequence[Event]) -> Cluster:
         saved = replace(cluster, revision=cluster.revision + 1)
+        self._book(self.tables.clusters[cluster.name], saved)
         self._put(saved)
         if saved.state.ended:
             self.tables.credentials.pop(cluster.name, None)
@@ -75,6 +111,68 @@ class MemoryStore(Store):
                 del self.tables.client_pairs[key]
         self._record(saved, events)
         return saved
+
+    def _book(self, before: Cluster, after: Cluster) -> None:
+        if rate_of(before) != rate_of(after):
+            self.tables.usage += running_lines(before, self.tables.metered_at.get(before.name), self._clock())
+            self.tables.metered_at[before.name] = self._clock()
+
+    async def usage(self, query: Query) -> Books:
+        """Return what was used."""
+        now, metered = self._clock(), self.tables.metered_at
+        running = [line for c in await self.active() for line in running_lines(c, metered.get(c.name), now)]
+        return summarise([*self.tables.usage, *running], query)
+
+    async def prune_usage(self, before: int) -> int:
+        """Delete what was used on the days before that one."""
+        old = {(line.cluster, line.day) for line in self.tables.usage if line.day is not None and line.day < before}
+        self.tables.usage = [line for line in self.tables.usage if (line.cluster, line.day) not in old]
+        return len(old)
+
+    async def admit(self, name: str, admission: Admission) -> Cluster | None:
+        """Change a cluster as ``admission`` decides."""
+        before = self.tables.clusters.get(name)
+        if before is None:
+            return None
+        after, events = self._decide(before, admission)
+        return before if after == before and not events else self._write(after, events)
+
+    def _decide(self, cluster: Cluster, admission: Admission) -> tuple[Cluster, Sequence[Event]]:
+        limits = admission.rules.overlaid(self.tables.rules.values()).limits_of(cluster.owner, cluster.owner_groups)
+        others = {limit.scope: self._held(limit.scope, cluster.name) for limit in limits}
+        ledger = Ledger(limits, others, at=self._clock())
+        if admission.rules.waits:
+            line = [c for c in self.tables.clusters.values() if c.name != cluster.name and is_waiting(c)]
+            blocked = frozenset(c.waiting.limit for c in line if c.waiting is not None)
+            ledger = replace(ledger, blocked=blocked, line=sum(c.owner == cluster.owner for c in line))
+        return admission.decide(cluster, ledger)
+
+    def _held(self, scope: Scope, besides: str = "") -> Amounts:
+        counted = [c for c in self.tables.clusters.values() if c.name != besides and not c.state.ended]
+        return sum((holding_of(c) for c in counted if scope in scopes_of(c.owner, c.owner_groups)), Amounts())
+
+    async def held(self, scopes: Collection[Scope]) -> dict[Scope, Amounts]:
+        """Return what all clusters of each scope hold together."""
+        return {scope: self._held(scope) for scope in scopes}
+
+    async def groups_of_owners(self) -> dict[str, frozenset[str]]:
+        """Return everybody who has a cluster that has not ended, with the groups for which these count."""
+        found: dict[str, frozenset[str]] = {}
+        for cluster in await self.active():
+            found[cluster.owner] = found.get(cluster.owner, frozenset()) | set(cluster.owner_groups)
+        return found
+
+    async def rules(self) -> list[Rule]:
+        """Return the limits that were set at run time."""
+        return sorted(self.tables.rules.values(), key=lambda rule: (str(rule.subject), rule.resource.value))
+
+    async def set_rule(self, rule: Rule) -> None:
+        """Record a limit in the place of an earlier one."""
+        self.tables.rules[rule.subject, rule.resource] = rule
+
+    async def unset_rule(self, subject: Subject, resource: Resource) -> bool:
+        """Delete such a limit; return whether it was there."""
+        return self.tables.rules.pop((subject, resource), None) is not None
 
     def _put(self, cluster: Cluster) -> None:
         self.tables.latest_change += 1

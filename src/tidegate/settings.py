@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
+
+from tidegate.model.durations import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder") or Path.cwd()
     return Path(os.path.abspath(folder / path.expanduser()))
 
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Unit("seconds, or text such as 30 min, or never")]
+"""A time span, inside in seconds; infinite for never."""
 
 FilePath = Annotated[Path, AfterValidator(_resolve)]
 """A path that may begin with ``~`` and is relative to the folder of the configuration file."""

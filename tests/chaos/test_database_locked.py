@@ -14,7 +14,7 @@ from tests.chaos.doing import Doing
 from tests.chaos.operations import Subject, check_computes
 from tests.chaos.victims import module
 from tests.chaos.world import World
-from tidegate.store.sql import BUSY_TIMEOUT, DATABASE_FILE
+from tidegate.store.database import BUSY_TIMEOUT, DATABASE_FILE
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -71,7 +71,13 @@ class GatewayDouble:
     async def want(self, groups: Mapping[str, Bounds] | None = None, *, exit: bool = False) -> None:
         """Wish for this from now on."""
         async with self._changed:
-            self._wanted = Wanted(exit=exit, groups=groups or {}, withdrawn=self._wanted.withdrawn)
+            self._wanted = replace(self._wanted, exit=exit, groups=groups or {})
+            self._changed.notify_all()
+
+    async def tell(self, **values: object) -> None:
+        """Tell what an agent is to know of the ends of its cluster."""
+        async with self._changed:
+            self._wanted = replace(self._wanted, **values)  # type: ignore[arg-type]
             self._changed.notify_all()
 
     async def withdraw(self, serials: Iterable[str], revocations: str) -> None:

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -146,6 +146,7 @@ class LocalSite:
     settings: dict[str, Any] | None = None
     owner: str = "alice"
     zygote: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
     data: Path | None = None
     """A data folder that other sites use as well, one after the other, with the zygote that is warm in it."""
 
@@ -164,7 +165,8 @@ class LocalSite:
         name = secrets.token_hex(8)
         spec = replace(self.spec, environment=self.python)
         cluster = Cluster(name, self.owner, "local", spec, time.time())
-        self.credentials: Credentials = await asyncio.to_thread(mint, name, time.time())
+        minted = await asyncio.to_thread(mint, name, time.time())
+        self.credentials: Credentials = replace(minted, variables=self.variables)
         files = dict(LaunchFiles("http://gateway.test").build(cluster, self.credentials))
         agent = json.loads(files["agent.json"]) | {"url": self.double.url, "token": TOKEN}
         files["agent.json"] = json.dumps(agent).encode()

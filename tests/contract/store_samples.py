@@ -13,6 +13,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tidegate.model.activity import NO_ACTIVITY, Activity
+from tidegate.model.admission import Admission
 from tidegate.model.cluster import (
     Adaptive,
     Cluster,
@@ -21,10 +23,14 @@ from tidegate.model.cluster import (
     Reason,
     SchedulerFacts,
     Target,
+    Waiting,
     Worker,
     WorkerGroup,
     WorkerState,
 )
+from tidegate.model.event import Event
+from tidegate.model.limits import Rules
+from tidegate.model.prices import FREE, Prices
 from tidegate.model.share import ClientLeaf, Grantee, GranteeKind, Right, Share, ShareLink
 from tidegate.store.base import Credentials, Store
 from tidegate.store.sql import SqlStore
@@ -46,7 +52,7 @@ class Database:
 
     def make(self, **settings: Any) -> SqlStore:
         """Return a store on this database that is not started yet."""
-        return SqlStore(self.folder, url=self.url, clock=lambda: NOW, **settings)
+        return SqlStore(self.folder, url=self.url, **{"clock": lambda: NOW, **settings})
 
     @asynccontextmanager
     async def open(self, **settings: Any) -> AsyncIterator[Store]:
@@ -65,6 +71,15 @@ def make_cluster(number: int = 1, **values: Any) -> Cluster:
     return Cluster(name=f"{number:016x}", **values)
 
 
+async def overwrite(store: Store, cluster: Cluster) -> Cluster:
+    """Record a cluster over what there is, whatever it holds."""
+    # With an event it is written even where nothing differs.
+    happened = [Event("changed", "")]
+    saved = await store.admit(cluster.name, Admission(Rules(), lambda before, ledger: (cluster, happened)))
+    assert saved is not None
+    return saved
+
+
 def make_credentials(name: str = "1") -> Credentials:
     """Return credentials in which every secret says what it is and whose."""
     return Credentials(
@@ -75,7 +90,8 @@ def make_credentials(name: str = "1") -> Credentials:
                 *("worker_cert", "worker_key", "agent_token", "dashboard_secret", "ticket_key"),
                 *("clients_ca_cert", "clients_ca_key"),
             )
-        }
+        },
+        variables={"KEY": f"secret-variable-{name}"},
     )
 
 
@@ -116,11 +132,19 @@ specs = st.builds(
     ClusterSpec,
     worker_cores=st.floats(0.1, 1e4) | st.integers(1, 100),
     worker_memory=counts,
+    worker_threads=counts,
+    worker_gpus=counts,
+    scheduler_cores=st.floats(0, 1e4),
+    scheduler_memory=counts,
     max_workers=counts,
     max_workers_reason=texts,
     environment=texts,
     image=texts,
     start_timeout=times,
+    idle_timeout=st.none() | times,
+    no_client_timeout=st.none() | times,
+    lifetime=st.none() | times,
+    end_warning=times,
     extra=documents,
 )
 facts = st.builds(
@@ -141,12 +165,13 @@ group_tuples = _unique_by_name(
     st.builds(
         WorkerGroup,
         name=names,
-        wanted=counts,
+        wanted=st.integers(0, 2**20),  # times the memory of a worker it must fit a column: what is held is counted
         adaptive=st.none() | st.builds(Adaptive, minimum=counts, maximum=counts),
         launched=counts,
         failures=counts,
         retry_at=times,
         trouble=st.none() | reasons,
+        asked=st.none() | counts,
     ),
     size=3,
 )
@@ -158,8 +183,20 @@ worker_tuples = _unique_by_name(
         state=st.sampled_from(WorkerState),
         changed_at=times,
         reason=st.none() | reasons,
+        started_at=st.none() | times,
     ),
     size=6,
+)
+activities = st.builds(
+    Activity,
+    idle_since=st.none() | times,
+    had_client=st.booleans(),
+    clientless_since=st.none() | times,
+    active_at=times,
+    kept_until=st.none() | times,
+    warned=st.dictionaries(names, times, max_size=2),
+    question=counts,
+    asked_at=st.none() | times,
 )
 grantees = st.builds(Grantee, st.sampled_from(GranteeKind), names)
 clusters = st.builds(
@@ -187,5 +224,12 @@ clusters = st.builds(
         st.builds(ClientLeaf, names, names, st.lists(grantees, max_size=2).map(tuple), st.booleans()), max_size=3
     ).map(tuple),
     share_epoch=counts,
+    owner_groups=st.lists(names, max_size=2, unique=True).map(lambda groups: tuple(sorted(groups))),
+    queued=st.booleans(),
+    waiting=st.none() | st.builds(Waiting, since=times, limit=names, reason=texts, place=counts),
+    alias=names,
+    labels=st.dictionaries(names, texts, max_size=3),
+    prices=st.just(FREE) | st.builds(Prices, *[st.floats(0, 100)] * 3),
+    activity=st.just(NO_ACTIVITY) | activities,
     revision=st.just(0),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,6 +10,9 @@ import pytest
 from tests.contract.store_samples import NOW
 from tests.contract.test_stores import *  # noqa: F403 - the whole suite, on another database
 from tests.contract.test_stores_audit import *  # noqa: F403
+from tests.contract.test_stores_limits import *  # noqa: F403
+from tests.contract.test_stores_names import *  # noqa: F403
+from tests.contract.test_stores_usage import *  # noqa: F403
 from tests.memory_store import MemoryStore, Tables
 from tidegate.store.base import Store
 
@@ -25,9 +28,9 @@ class MemoryDatabase:
         self._tables = Tables()
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[Store]:
+    async def open(self, clock: Callable[[], float] = lambda: NOW) -> AsyncIterator[Store]:
         """Return a store."""
-        yield MemoryStore(self._tables, lambda: NOW)
+        yield MemoryStore(self._tables, clock)
 
 
 @pytest.fixture

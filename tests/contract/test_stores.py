@@ -17,6 +17,7 @@ from tests.contract.store_samples import (
     group_tuples,
     make_cluster,
     make_credentials,
+    overwrite,
     worker_tuples,
     workers,
     write_and_be_killed,
@@ -44,15 +45,15 @@ SCALED = Event(events.SCALED, "2 workers are wanted", {"group": "default", "want
 async def test_a_cluster_comes_back_as_it_was_saved(store: Store, first, second, groups, crew):
     """Whatever a cluster holds, and whatever of it changes: what is loaded equals what was recorded."""
     name = secrets.token_hex(8)
-    first = replace(first, name=name)
+    first = replace(first, name=name, owner=name)  # whose aliases are all free
     await store.insert(first, make_credentials(name), [])
     assert differing_fields(await store.load(name), first) == []
 
-    saved = await store.save(replace(second, name=name))
+    saved = await overwrite(store, replace(second, name=name))
     assert differing_fields(saved, replace(second, name=name, revision=1)) == []
     assert differing_fields(await store.load(name), saved) == []
 
-    again = await store.save(replace(saved, groups=groups, workers=crew))
+    again = await overwrite(store, replace(saved, groups=groups, workers=crew))
     assert differing_fields(await store.load(name), again) == []
 
 
@@ -72,7 +73,7 @@ async def test_workers_keep_their_order(store: Store, after):
     """The workers of a cluster stand in the order of the record, however that was made from the last one."""
     first = await store.insert(make_cluster(workers=workers("a", "b", "c")), make_credentials(), [])
 
-    saved = await store.save(replace(first, workers=after))
+    saved = await overwrite(store, replace(first, workers=after))
 
     assert (await store.load(first.name)).workers == saved.workers == after
 
@@ -464,7 +465,7 @@ async def test_a_restarted_store_knows_everything(database: Database):
         assert await store.events() == history
         assert (await store.find_token("s1")).id == "t1"
         assert await store.insert(make_cluster(2), make_credentials("2"), [], key="k") == saved
-        assert (await store.save(replace(saved, workers=workers("a", "b")))).revision == 2
+        assert (await overwrite(store, replace(saved, workers=workers("a", "b")))).revision == 2
 
 
 async def test_a_killed_writer_leaves_whole_changes(database: Database):

@@ -11,23 +11,33 @@ from tests.crash.world import CALM, MAX_WORKERS, Crash, World
 from tests.memory_store import MemoryStore, Tables
 from tidegate.control.agents import Agents, ReportPace
 from tidegate.control.bus import Bus
-from tidegate.control.clusters import Clusters, Limits
+from tidegate.control.choosing import Choosing
+from tidegate.control.clients import Clients
+from tidegate.control.clusters import Clusters
 from tidegate.control.credentials import LaunchFiles, route_to
 from tidegate.control.execute import Executor
 from tidegate.control.reconciler import Reconciler
 from tidegate.control.records import Records
 from tidegate.control.sweep import Sweep
+from tidegate.control.terms import Terms
 from tidegate.model import event as events
+from tidegate.model import reasons
+from tidegate.model.admission import Admission
 from tidegate.model.cluster import Cluster, ClusterSpec, ClusterState, Target, WorkerState
+from tidegate.model.ends import ANSWER_COUNTS, DRIFT, EndRules
 from tidegate.model.errors import TidegateError
 from tidegate.model.event import Event
 from tidegate.model.lifecycle import due
-from tidegate.model.options import OptionSet
+from tidegate.model.limits import Rules
+from tidegate.model.offer import Offer
 from tidegate.model.principal import Principal
 from tidegate.model.report import Report
+from tidegate.model.usage import Dimension, Query
 from tidegate.store.base import Credentials, StaleRecord
 
 ALICE = Principal("alice")
+IDLE, NO_CLIENT, WARNING = 20.0, 6.0, 5.0
+"""Seconds after which an unused cluster ends here, and before which it is announced: a run takes a minute."""
 PATIENT = 1e9
 """Seconds: in these runs no start is ever overdue, so that every end has another cause."""
 
@@ -39,11 +49,19 @@ class CrashingStore(MemoryStore):
         super().__init__(tables, world.clock)
         self._world = world
 
+    async def admit(self, name: str, admission: Admission) -> Cluster | None:
+        """Change what is held, or die."""
+        self._world.maybe_crash("before")
+        saved = await super().admit(name, admission)
+        self._world.maybe_crash("after")
+        return saved
+
     async def save(self, cluster: Cluster, events: Sequence[Event] = ()) -> Cluster:
         """Save, or die."""
         self._world.maybe_crash("before")
         if not self._world.has_late_comers:
             self._check_ends(cluster)
+        self._check_why(cluster)
         saved = await super().save(cluster, events)
         self._world.maybe_crash("after")
         return saved
@@ -55,6 +73,23 @@ class CrashingStore(MemoryStore):
             assert not alive, f"{cluster.name} is called {cluster.state.value} while {alive} run"
         ended = {w.name for w in cluster.workers if w.state is WorkerState.ENDED}
         assert not ended.intersection(alive), f"{ended.intersection(alive)} are called ended and run"
+
+    def _check_why(self, cluster: Cluster) -> None:
+        """What ends because it is unused must be unused: a moment ago its agent said so, who had been asked."""
+        reason, before = cluster.reason, self.tables.clusters[cluster.name]
+        if reason is None or before.target is Target.STOPPED or reason.code not in (reasons.IDLE, reasons.NO_CLIENT):
+            return
+        place, activity = self._world.places[cluster.name], before.activity
+        assert activity.asked_at is not None, "nobody asked"
+        answered_at, idle = self._world.answers[cluster.name, activity.question]
+        assert idle is not None, "something ran"
+        assert self._world.now - answered_at < ANSWER_COUNTS + 1, "the answer is old"
+        if reason.code == reasons.IDLE:
+            assert idle >= IDLE - DRIFT, f"it was idle for {idle:g} s only"
+            assert self._world.now - before.activity.warned[reasons.IDLE] >= WARNING, "it was not announced"
+        else:
+            assert place.clients == 0, "there is a client"
+            assert self._world.now - place.clientless_since >= NO_CLIENT, "there was a client"
 
 
 class NoFiles(LaunchFiles):
@@ -71,16 +106,22 @@ class Gateway:
     Parameters
     ----------
     world : World
+    rules : Rules, optional
+        The limits.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, rules: Rules | None = None) -> None:
         self.world = world
+        self.rules = rules
         self.tables = Tables()
         self.asked_to_stop: set[str] = set()
         self.deaths = 0
         self._reports: list[tuple[str, Report]] = []
         self._interrupted = False
+        self.used: dict[str, float] = {}
+        """For each cluster, the seconds of its workers that were on record as running, counted as they passed."""
         world.interrupt = self._interrupt
+        world.passing = self._count
         self._start()
 
     def _start(self) -> None:
@@ -89,12 +130,14 @@ class Gateway:
         bus = Bus()
         store = CrashingStore(self.tables, world)
         backends = {"world": world}
-        records = Records(store, bus)
+        records = Records(store, bus, self.rules)
         executor = Executor(records, backends, world, NoFiles(""), world.clock)
         self.reconciler = Reconciler(records, backends, executor, bus, world.clock)
-        limits = Limits(start_timeout=PATIENT)
-        self.clusters = Clusters(records, backends, "world", bus, world.clock, OptionSet(), limits)
-        self.agents = Agents(records, bus, world.clock, ReportPace(world.clock))
+        terms = Terms(start_timeout=PATIENT)
+        self.clusters = Clusters(records, backends, "world", bus, world.clock, Choosing(Offer()), terms)
+        self.clients = Clients(records, world, world.clock, world.clock)
+        pace = ReportPace(world.clock)
+        self.agents = Agents(records, bus, world.clock, pace, self.clients.clientless)
         self.sweep = Sweep(store, backends, world.clock)
         # What Routing.start does: the proxies are sent the routes of what runs.
         running = (c for c in self.tables.clusters.values() if c.state is ClusterState.RUNNING)
@@ -104,7 +147,9 @@ class Gateway:
 
     async def insert(self, name: str) -> None:
         """Record a cluster, as ``Clusters.create`` does after it has minted credentials."""
+        rules = EndRules(IDLE, NO_CLIENT, warn=WARNING)
         spec = replace(ClusterSpec(), max_workers=MAX_WORKERS, start_timeout=PATIENT)
+        spec = rules.applied_to(spec, shutdown_on_close=True)
         now = self.world.now
         cluster = Cluster(name, "alice", "world", spec, created_at=now, changed_at=now)
         secrets = Credentials(*(f"{part}-{name}" for part in Credentials.__slots__))
@@ -192,6 +237,7 @@ class Gateway:
             for name in list(self.tables.clusters):
                 await self.report(name)
                 await self.reconcile(name)
+            await self.do(self.clients.look())
             swept = await self.sweep.stop_orphans() if sweep else set()
             waiting = any(due(c, self.world.now) for c in before.values() if c.state is ClusterState.RUNNING)
             settled = self.world.settled and not self._reports and not waiting and not swept
@@ -220,6 +266,22 @@ class Gateway:
                 died = (recorded.cluster, worker) in self.world.dead_workers or recorded.cluster in self.world.died
                 assert died, f"nothing happened to {worker}: {recorded.event.message}"
 
+    def _count(self, seconds: float) -> None:
+        for name, cluster in self.tables.clusters.items():
+            running = sum(
+                w.state is WorkerState.RUNNING or (w.state is WorkerState.STOPPING and w.started_at is not None)
+                for w in cluster.workers
+            )
+            self.used[name] = self.used.get(name, 0.0) + running * seconds
+
+    async def check_books(self) -> float:
+        """Hold the books against what was counted, and return how many seconds that were."""
+        query = Query(0, 10**6, frozenset({Dimension.CLUSTER}))
+        books = await MemoryStore(self.tables, self.world.clock).usage(query)
+        booked = {line.cluster: line.use.core_seconds for line in books.lines}
+        assert booked == pytest.approx({name: seconds for name, seconds in self.used.items() if seconds})
+        return sum(self.used.values())
+
     def _check_running(self, name: str, cluster: Cluster, alive: list[str]) -> None:
         assert cluster.state is ClusterState.RUNNING, f"{name} is left {cluster.state.value}"
         active = {w.name for w in cluster.active_workers()}
@@ -231,6 +293,9 @@ class Gateway:
 
     def _check_end(self, name: str, cluster: Cluster) -> None:
         asked, died = name in self.asked_to_stop, name in self.world.died
+        if cluster.reason is not None and cluster.reason.code in (reasons.IDLE, reasons.NO_CLIENT):
+            assert cluster.state is ClusterState.STOPPED, f"{name} was not used, and is {cluster.state.value}"
+            return
         if asked and not died:
             assert cluster.state is ClusterState.STOPPED, f"{name} was stopped, and is {cluster.state.value}"
         elif died and not asked:

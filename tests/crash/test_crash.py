@@ -1,17 +1,22 @@
 """Control is killed before and after every effect, with old looks, lost reports and impatient users: it must not show.
 
 After each run everything is allowed to go well, and then the world is held against the records: nothing runs that is
-not on record, no cluster is ended or failed that should not be, the number of workers is the wanted one. And at every
-moment what a record calls ended has ended.
+not on record, no cluster is ended or failed that should not be, the number of workers is the wanted one. At every
+moment what a record calls ended has ended, and in the end the books of what was used balance, to the second.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from tests.crash.gateway import ALICE, Gateway
 from tests.crash.world import CALM, LATE, ROUGH, Chances, World
+from tidegate.model import reasons
+from tidegate.model.amounts import Resource
 from tidegate.model.cluster import ClusterState
+from tidegate.model.limits import Rule, Rules, Subject
 from tidegate.model.observation import Seen
 
 SEEDS = 400
@@ -28,6 +33,7 @@ async def run_wild(seed: int, chances: Chances, *, lie: bool = False) -> Gateway
         await do_something(gateway, "a")
     await gateway.converge(sweep=world.has_late_comers)
     gateway.check()
+    await gateway.check_books()
     return gateway
 
 
@@ -36,8 +42,10 @@ async def do_something(gateway: Gateway, name: str) -> None:
     choice = gateway.world.random.random()
     if choice < 0.5:
         await gateway.reconcile(name)
-    elif choice < 0.8:
+    elif choice < 0.75:
         await gateway.report(name)
+    elif choice < 0.8:
+        await gateway.do(gateway.clients.look())
     elif choice < 0.95:
         await gateway.request(name)
     elif choice < 0.98:
@@ -49,14 +57,39 @@ async def do_something(gateway: Gateway, name: str) -> None:
 @pytest.mark.parametrize("block", range(4))
 async def test_no_crash_leaves_a_trace(block: int):
     """Killed at random places, again and again: no orphan, no false end, the wanted number of workers."""
-    deaths, states = 0, set()
+    deaths, states, codes = 0, set(), set()
     for seed in range(SEEDS * block, SEEDS * (block + 1)):
         gateway = await run_wild(seed, ROUGH)
         deaths += gateway.deaths
         states |= {c.state for c in gateway.tables.clusters.values()}
+        codes |= {c.reason.code for c in gateway.tables.clusters.values() if c.reason is not None}
     # That the test tests something: control died often, and the clusters came to every end there is.
     assert deaths > SEEDS
     assert states == {ClusterState.RUNNING, ClusterState.STOPPED, ClusterState.FAILED}
+    assert {reasons.IDLE, reasons.NO_CLIENT} <= codes
+
+
+MOST = 8
+"""Workers of all clusters together; each alone may have six."""
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_no_crash_exceeds_a_limit(waits: bool):
+    """Whatever dies when, and is seen late: at no moment do more workers run than the limit allows, and it binds."""
+    rules = Rules([Rule(Subject.parse("user"), Resource.WORKERS, MOST)], waits=waits)
+    most = 0
+    for seed in range(SEEDS // 2):
+        world = World(seed, replace(ROUGH, clients_change=0.0))  # whoever comes and goes is no matter here
+        gateway = Gateway(world, rules)
+        for name in ("a", "b"):
+            await gateway.insert(name)
+        for number in range(120):
+            world.step()
+            await do_something(gateway, "ab"[number % 2])
+            running = sum(len(set(world.alive(name)) - {"scheduler"}) for name in ("a", "b"))
+            assert running <= MOST, f"seed {seed}: {running} workers run"
+            most = max(most, running)
+    assert most == MOST
 
 
 @pytest.mark.parametrize("block", range(3))
@@ -112,7 +145,44 @@ async def test_control_may_die_before_and_after_every_single_effect():
             await gateway.stop("a")
             await gateway.converge(sweep=False)
             gateway.check()
+            assert await gateway.check_books() > 0
             assert gateway.deaths == 1, f"nothing died {when} effect {number}"
+
+
+async def rest_to_the_end(gateway: Gateway, *, has_clients: bool) -> None:
+    """Create a cluster, use it for a while, and leave it: with its clients, or without."""
+    await gateway.insert("a")
+    await go_on(gateway)
+    gateway.world.places["a"].clients = 1
+    for _ in range(2):
+        await gateway.do(gateway.clients.look())
+        await go_on(gateway)
+    gateway.world.rest("a")
+    if not has_clients:
+        gateway.world.leave("a")
+    for _ in range(6):
+        await gateway.do(gateway.clients.look())
+        await go_on(gateway)
+
+
+@pytest.mark.parametrize(("has_clients", "code"), [(True, reasons.IDLE), (False, reasons.NO_CLIENT)])
+async def test_an_unused_cluster_ends_wherever_control_dies(has_clients: bool, code: str):
+    """Announced, asked, ended: whatever effect control dies at, it ends all the same, and for the same reason."""
+    untouched = Gateway(World("rest", CALM))
+    await rest_to_the_end(untouched, has_clients=has_clients)
+    assert untouched.tables.clusters["a"].reason.code == code
+    effects = untouched.world.effects
+
+    for number in range(1, effects + 1):
+        for when in ("before", "after"):
+            world = World("rest", CALM)
+            world.crash_at = (number, when)
+            gateway = Gateway(world)
+            await rest_to_the_end(gateway, has_clients=has_clients)
+            await gateway.converge(sweep=False)
+            gateway.check()
+            assert gateway.tables.clusters["a"].state is ClusterState.STOPPED
+            assert gateway.tables.clusters["a"].reason.code == code, f"died {when} effect {number}"
 
 
 async def test_without_the_rule_about_old_looks_clusters_are_lost():

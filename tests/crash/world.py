@@ -45,6 +45,8 @@ class Chances:
     scheduler_dies: float = 0.0
     load_changes: float = 0.0
     interrupt: float = 0.0
+    work_changes: float = 0.0
+    clients_change: float = 0.0
     speed: float = 0.6
     lag: int = 8
 
@@ -61,6 +63,8 @@ ROUGH = Chances(
     scheduler_dies=0.002,
     load_changes=0.5,
     interrupt=0.2,
+    work_changes=0.03,
+    clients_change=0.1,
     speed=0.5,
 )
 LATE = Chances(crash=0.1, late=0.6, stale=0.5, lost_report=0.1, late_report=0.1, interrupt=0.2, speed=0.5)
@@ -92,6 +96,10 @@ class Place:
     retired: set[str] = field(default_factory=set)
     wanted: int = 0
     demand: int = 0
+    idle_since: float | None = None
+    clients: int = 0
+    clientless_since: float = 0.0
+    question: int = 0
 
     @property
     def processes(self) -> list[Process]:
@@ -124,10 +132,14 @@ class World:
         self.crashed = False
         self.died: set[str] = set()
         """Clusters whose scheduler ended by itself."""
+        self.answers: dict[tuple[str, int], tuple[float, float | None]] = {}
+        """By cluster and question: when its agent answered it last, and for how long nothing had run then."""
         self.dead_workers: set[tuple[str, str]] = set()
         """Workers that ended by themselves, with their clusters."""
         self.interrupt: Callable[[], None] | None = None
         """Lets users and agents act between two steps of a pass."""
+        self.passing: Callable[[float], None] = lambda seconds: None
+        """Is told of every stretch of time, before it passes."""
         self._lie = lie
         self._answer: Seen | None = None
         self._looks: list[tuple[float, dict[str, Seen]]] = []
@@ -145,11 +157,12 @@ class World:
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass."""
+        self.passing(seconds)
         self.now += seconds
 
     def maybe_crash(self, when: str) -> None:
         """Kill control here, perhaps."""
-        self.now += 0.001
+        self.pass_time(0.001)
         if self.interrupt is not None and self.chance(self.chances.interrupt):
             self.interrupt()
         if when == "before":
@@ -179,10 +192,26 @@ class World:
         for do in due:
             do()
         for name, place in self.places.items():
+            self._step_use(place)
             for process in place.processes:
                 self._step_process(name, place, process)
         self._looks.append((self.now, self._see_all()))
         del self._looks[: -self.chances.lag]
+
+    def _step_use(self, place: Place) -> None:
+        if self.chance(self.chances.work_changes):
+            place.idle_since = self.now if place.idle_since is None else None
+        if self.chance(self.chances.clients_change):
+            place.clients = 0 if place.clients else 1
+            place.clientless_since = self.now
+
+    def rest(self, name: str) -> None:
+        """Let nothing run on a cluster from now on."""
+        self.places[name].idle_since = self.now
+
+    def leave(self, name: str) -> None:
+        """Let no client be connected to a cluster from now on."""
+        self.places[name].clients, self.places[name].clientless_since = 0, self.now
 
     def _step_process(self, name: str, place: Place, process: Process) -> None:
         if not process.alive:
@@ -307,7 +336,7 @@ class World:
         if self._lie:
             # What the staleness rule rests on is broken: an old look passes for a new one.
             at = self.now
-        self.now += 0.001
+        self.pass_time(0.001)
         return {name: self._dated(seen.get(name), at) for name in clusters}
 
     def _dated(self, seen: Seen | None, at: float) -> Seen:
@@ -360,6 +389,14 @@ class World:
         """Close a way."""
         self._effect(lambda: self.routes.pop(name, None), may_be_late=False)
 
+    def open_ways(self) -> set[str]:
+        """Return the clusters to which a way is open."""
+        return set(self.routes)
+
+    def connections(self, name: str) -> int | None:
+        """Return how many clients are connected, if the proxies are there to tell."""
+        return None if self.chance(self.chances.blind) else self.places[name].clients
+
     # -- the agents --------------------------------------------------------------------------------------------------
 
     def report_of(self, name: str) -> Report | None:
@@ -376,7 +413,10 @@ class World:
         if self.chance(self.chances.load_changes):
             place.demand = self.random.randint(0, MAX_WORKERS + 2)
         demand = {"default": place.demand}
-        return Report(facts, frozenset(place.registered()), frozenset(place.retired), demand)
+        registered, retired = frozenset(place.registered()), frozenset(place.retired)
+        idle = None if place.idle_since is None else self.now - place.idle_since
+        self.answers[name, place.question] = (self.now, idle)
+        return Report(facts, registered, retired, demand, idle, place.question)
 
     def hear_wanted(self, name: str, wanted: Wanted) -> None:
         """Tell the agent what is wanted."""
@@ -385,3 +425,4 @@ class World:
             place.scheduler.stopping = True
         else:
             place.wanted = wanted.groups["default"][0]
+            place.question = wanted.question

@@ -36,7 +36,7 @@ SLOWEST = 5.0
 CONFIG = """
 backend: {name: simulated}
 authentication: {admins: [root]}
-limits: {max_workers: 50}
+limits: {cluster: {workers: 50}}
 """
 
 CHECKS = """

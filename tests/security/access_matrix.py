@@ -55,6 +55,7 @@ GET    /api/v2/clusters                                 401      200    200  200
 GET    /api/v2/clusters/{name}                          401      404    200  200 200   200     401      401   200    200
 PATCH  /api/v2/clusters/{name}                          401      404    403  403 403   200     401      401   200    200
 DELETE /api/v2/clusters/{name}                          401      404    403  403 403   202     401      401   202    202
+POST   /api/v2/clusters/{name}/keep                     401      404    403  403 403   200     401      401   200    200
 GET    /api/v2/clusters/{name}/credentials              401      404    403  403 200   200     401      401   403    200
 GET    /api/v2/clusters/{name}/logs                     401      404    200  200 200   200     401      401   200    200
 GET    /api/v2/clusters/{name}/events                   401      404    200  200 200   200     401      401   200    200
@@ -74,6 +75,17 @@ DELETE /api/v2/clusters/{name}/shares/{grantee:path}    401      404    403  403
 GET    /api/v2/clusters/{name}/links                    401      404    200  403 403   200     401      401   200    200
 POST   /api/v2/clusters/{name}/links                    401      404    403  403 403   201     401      401   201    201
 DELETE /api/v2/clusters/{name}/links/{id}               401      404    403  403 403   204     401      401   204    204
+# Everyone reads their own use; that of others, whoever it is, an administrator acting as such.
+GET    /api/v2/usage                                    401      200    200  200 200   200     401      401   200    200
+GET    /api/v2/usage?user=nobody                        401      403    403  403 403   403     401      401   200    403
+GET    /api/v2/usage?group=nobody                       401      403    403  403 403   403     401      401   200    403
+# How much one may hold everyone reads of themselves; what others may, and every rule, an administrator acting as such.
+GET    /api/v2/limits                                   401      200    200  200 200   200     401      401   200    200
+GET    /api/v2/limits?user=nobody                       401      403    403  403 403   403     401      401   200    403
+GET    /api/v2/limits?of=all                            401      403    403  403 403   403     401      401   200    403
+GET    /api/v2/limits/rules                             401      403    403  403 403   403     401      401   200    403
+PUT    /api/v2/limits/{resource}/{subject:path}         401      403    403  403 403   403     401      401   200    403
+DELETE /api/v2/limits/{resource}/{subject:path}         401      403    403  403 403   403     401      401   204    403
 # To nobody but an administrator there is a log.
 GET    /api/v2/audit                                    401      404    404  404 404   404     401      401   200    404
 # The token that is revoked is the owner's.
@@ -104,12 +116,19 @@ GET    /console/clusters/{name}/logs                    303      404    200  200
 POST   /console/clusters                                401      303    403  303 303   303     401      401   303    303
 POST   /console/clusters/{name}/size                    401      404    403  403 403   303     401      401   303    303
 POST   /console/clusters/{name}/stop                    401      404    403  403 403   303     401      401   303    303
+POST   /console/clusters/{name}/keep                    401      404    403  403 403   303     401      401   303    303
 POST   /console/clusters/{name}/limit                   401      404    403  403 403   403     401      401   303    403
 POST   /console/clusters/{name}/shares                  401      404    403  403 403   303     401      401   303    303
 POST   /console/clusters/{name}/shares/withdraw         401      404    403  403 403   303     401      401   303    303
 POST   /console/clusters/{name}/links                   401      404    403  403 403   200     401      401   200    200
 POST   /console/clusters/{name}/links/{id}/withdraw     401      404    403  403 403   303     401      401   303    303
+GET    /limits                                          303      200    200  200 200   200     200      200   200    200
+POST   /console/limits                                  401      403    403  403 403   403     401      401   303    403
+POST   /console/limits/unset                            401      403    403  403 403   403     401      401   303    403
+GET    /usage                                           303      200    200  200 200   200     200      200   200    200
+GET    /usage.csv                                       303      200    200  200 200   200     200      200   200    200
 GET    /audit                                           303      404    404  404 404   404     404      404   200    404
+GET    /options                                         303      200    200  200 200   200     200      200   200    200
 GET    /tokens                                          303      200    200  200 200   200     200      200   200    200
 POST   /console/tokens                                  401      200    403  200 200   200     401      401   200    403
 POST   /console/tokens/{id}/revoke                      401      404    403  404 404   303     401      401   404    303
@@ -127,7 +146,9 @@ BODIES = {
     ("PATCH", "/api/v2/clusters/{name}"): '{"workers": 1}',
     ("PATCH", "/api/v2/clusters/{name}#limit"): '{"max_workers": 5}',
     ("PUT", "/api/v2/clusters/{name}/shares/{grantee:path}"): '{"right": "use"}',
+    ("POST", "/api/v2/clusters/{name}/keep"): "{}",
     ("POST", "/api/v2/clusters/{name}/links"): '{"seconds": 60}',
+    ("PUT", "/api/v2/limits/{resource}/{subject:path}"): '{"amount": 5}',
     ("POST", "/api/v2/tokens"): "{}",
     ("POST", "/api/v2/login/device"): "{}",
     ("POST", "/api/v2/login/device/token"): '{"handle": "x"}',
@@ -138,6 +159,8 @@ BODIES = {
     ("POST", "/console/clusters/{name}/shares"): "kind=user&name=nora&right=use",
     ("POST", "/console/clusters/{name}/shares/withdraw"): "kind=user&name=vera",
     ("POST", "/console/clusters/{name}/links"): "seconds=60",
+    ("POST", "/console/limits"): "subject=user:vera&resource=cores&amount=5",
+    ("POST", "/console/limits/unset"): "subject=user:vera&resource=cores",
     ("POST", "/console/tokens"): "label=x",
 }
 """What is sent; nothing to the others."""

@@ -19,7 +19,14 @@ from tidegate.model.principal import Principal
 ABSENT = {"name": "0123456789abcdef", "id": "0123456789abcdef"}
 """Names of what never was, as long as those that are."""
 
-FIXED = {"where:path": "status", "file": "console.css", "method": "oidc", "grantee:path": "user:vera"}
+FIXED = {
+    "where:path": "status",
+    "file": "console.css",
+    "method": "oidc",
+    "grantee:path": "user:vera",
+    "resource": "cores",
+    "subject:path": "user:vera",
+}
 
 HARMLESS = ("unknown", "stranger", "reader", "foreign", "pageless")
 """Columns of those who must not change a thing of somebody else, or with such a credential."""

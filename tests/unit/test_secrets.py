@@ -10,7 +10,10 @@ from tidegate.authn.base import Accepted, Begun, BegunDevice, Presented
 from tidegate.authn.flows import Flow
 from tidegate.authn.limits import Attempt
 from tidegate.authn.users import User
+from tidegate.control.choosing import Chosen
 from tidegate.control.proxy_link import Change
+from tidegate.model.choice import Choice
+from tidegate.model.cluster import ClusterSpec
 from tidegate.model.principal import Principal
 from tidegate.server.client_config import Connection
 from tidegate.store.base import ClientPair, Credentials
@@ -28,12 +31,14 @@ BEARERS: list[Any] = [
     Change("put", {"route": {"ticket_key": WORD}}),
     ClientPair(WORD, WORD),
     Connection("http://127.0.0.1:8000", "alice", WORD),
-    Credentials(*(WORD for _ in range(11))),
+    Chosen({}, Choice(ClusterSpec(), variables={"KEY": WORD})),
+    Credentials(*(WORD for _ in range(11)), variables={"KEY": WORD}),
     Flow("oidc", WORD, "/"),
     Presented("bearer", WORD),
     Route("c1", "127.0.0.1", 1, 2, WORD, WORD, WORD),
     User("alice", WORD),
     v2.Credentials(certificate="", key=WORD, sni=""),
+    v2.NewCluster(options={"variables": {"KEY": WORD}}),
     v2_shares.MadeLink(id="l1", label="", expires_at=0, created_at=0, created_by="alice", url=WORD),
     v2_tokens.DeviceLogin(user_code="", page="", whole_page=None, seconds=1, interval=1, handle=WORD),
     v2_tokens.DeviceQuestion(handle=WORD),

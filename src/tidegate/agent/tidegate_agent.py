@@ -7,14 +7,17 @@ The gateway hands this one file over at launch, as a preload of the scheduler. I
 must travel alone is why it is longer than a file should be.)
 
 The agent calls out, nothing calls in: it reports facts (where the scheduler listens, which workers it has, which it
-retired, how many the load asks for) and is told the whole wanted state. Three loops share the work:
+retired, how many the load asks for, for how long nothing has run) and is told the whole wanted state. Four loops share
+the work:
 
 * *report* posts the facts, at once when something changed, else now and then;
 * *follow* waits at the gateway for the wanted state to change;
 * *size* compares the two: it looks at the load of groups that are adaptive, and retires workers that are too many.
-  Starting workers is the gateway's affair.
+  Starting workers is the gateway's affair;
+* *rest* looks whether anything runs. Ending what rests is the gateway's affair too, while it answers.
 
-A gateway that is away changes nothing: the loops try again for ever, and the computation goes on. Workers are retired
+A gateway that is away changes nothing: the loops try again for ever, and the computation goes on. Only a scheduler on
+which nothing runs, for longer than it may, ends by itself, when nobody has answered for a while. Workers are retired
 only while the gateway answers, so that it knows of the smaller size before it sees a worker end.
 
 The scheduler's own HTTP server answers only to whoever knows the cluster's dashboard secret. ``distributed`` runs the
@@ -202,14 +205,27 @@ class Wanted:
     groups: Mapping[str, Size]
     withdrawn: frozenset[int] = frozenset()  # serial numbers of certificates
     revocations: str = field(default="", repr=False)  # PEM
+    question: int = 0  # counts the times that the gateway asked whether anything runs
+    tell_idle_after: float | None = None  # seconds for which nothing must run before it wants to know
+    idle_timeout: float | None = None  # seconds after which we may end by ourselves, while it is away
+    kept_until: float = 0.0  # the time before which we may not
 
     @classmethod
     def parse(cls, body: bytes) -> Wanted:
         """Return the state that the gateway's JSON says."""
         given = json.loads(body)
         groups = {name: Size(g["wanted"], g["minimum"], g["maximum"]) for name, g in given["groups"].items()}
-        withdrawn = frozenset(int(serial, 16) for serial in given.get("withdrawn", ()))
-        return cls(str(given["version"]), given["exit"] is True, groups, withdrawn, str(given.get("revocations", "")))
+        return cls(
+            version=str(given["version"]),
+            exit=given["exit"] is True,
+            groups=groups,
+            withdrawn=frozenset(int(serial, 16) for serial in given.get("withdrawn", ())),
+            revocations=str(given.get("revocations", "")),
+            question=int(given.get("question", 0)),
+            tell_idle_after=given.get("tell_idle_after"),
+            idle_timeout=given.get("idle_timeout"),
+            kept_until=given.get("kept_until") or 0.0,
+        )
 
 
 class Away(Exception):
@@ -343,6 +359,8 @@ class Timing:
     ``handshake`` is how long after a withdrawal connections are looked for that were being made meanwhile: longer than
     Dask waits for one.
     ``end`` is what a clean end may take: a thread of the user's that never ends would keep the process alive for ever.
+    ``rest`` is how often it looks whether anything runs. ``grace`` is for how long the gateway must be away, and for
+    how long nothing must run beyond what is allowed, before a scheduler ends by itself: an upgrade takes minutes.
     """
 
     heartbeat: float = 120.0
@@ -353,6 +371,8 @@ class Timing:
     retry: float = 5.0
     handshake: float = 60.0
     end: float = 10.0
+    rest: float = 1.0
+    grace: float = 900.0
 
 
 class Demand:
@@ -517,6 +537,77 @@ class Sizing:
         self._due.set()
 
 
+# -- rest ------------------------------------------------------------------------------------------------------------
+
+
+class Rest:
+    """For how long nothing has run on this cluster, by a clock that nobody sets. When in doubt, something runs.
+
+    What counts is not only tasks: an actor works unseen, a thread that a task left behind uses a worker's cores, and a
+    large result may be on its way for an hour when the last task has ended. Who connects is about to do something.
+    """
+
+    OPERATIONS = frozenset({"gather", "scatter", "broadcast", "proxy", "run_function", "rebalance", "replicate"})
+    """Requests to the scheduler that are work; the others are short, or only listen."""
+
+    BUSY_PERCENT = 50.0
+    """Of a core: an idle worker uses 2 to 5."""
+
+    def __init__(self, scheduler: Any, news: asyncio.Event) -> None:
+        self._scheduler = scheduler
+        self._news = news  # set when there is something to report
+        self._since: float | None = None
+        self._mark: float | None = None
+        self._told = False  # whether the gateway knows that nothing runs, or is about to
+        self.tell_after: float | None = None
+
+    def look(self) -> None:
+        """Look whether anything runs; there is news when that has changed."""
+        if self._is_busy():
+            self.interrupt()
+        elif self._since is None:
+            self._since = asyncio.get_running_loop().time()
+        elif not self._told and self._to_tell() is not None:
+            self._news.set()
+
+    def interrupt(self) -> None:
+        """Take note that something runs, or is about to."""
+        self._since = None
+        if self._told:
+            self._told = False
+            self._news.set()
+
+    def seconds(self) -> float:
+        """Return for how long nothing has run."""
+        return 0.0 if self._since is None else asyncio.get_running_loop().time() - self._since
+
+    def report(self) -> float | None:
+        """Look once more, and return what to report: the seconds, or None if it is not worth telling."""
+        if self._is_busy():
+            self._since = None
+        told = self._to_tell()
+        self._told = told is not None
+        return told
+
+    def _to_tell(self) -> float | None:
+        seconds = self.seconds()
+        if self._since is None or self.tell_after is None or seconds < self.tell_after:
+            return None
+        return seconds
+
+    def _is_busy(self) -> bool:
+        # Dask's own judgement is that of tasks: since when none has run, or None at the first look after one has. Where
+        # an idle timeout of Dask's is configured, somebody else looks too: then the time has changed.
+        mark, before = self._scheduler.check_idle(), self._mark
+        self._mark = mark
+        if mark is None or mark != before:
+            return True
+        if any(op in self.OPERATIONS for op in self._scheduler._comms.values()):
+            return True
+        workers = self._scheduler.workers.values()
+        return any(w.actors or (w.metrics.get("cpu") or 0.0) > self.BUSY_PERCENT for w in workers)
+
+
 # -- those who connect by a share ------------------------------------------------------------------------------------
 
 
@@ -623,7 +714,7 @@ async def wait_for_event(event: asyncio.Event, timeout: float | None) -> None:
 
 
 class Agent(SchedulerPlugin):
-    """The three loops, and the events of the scheduler that wake them."""
+    """The four loops, and the events of the scheduler that wake them."""
 
     def __init__(self, scheduler: Any, settings: Settings, timing: Timing | None = None) -> None:
         self._scheduler = scheduler
@@ -635,8 +726,13 @@ class Agent(SchedulerPlugin):
         self._news = asyncio.Event()
         self._sizing = Sizing(scheduler, self._timing, self._news, self._reported)
         self._clients = Clients(scheduler, settings.clients_ca, self._timing)
+        self._rest = Rest(scheduler, self._news)
+        self._question = 0
+        self._idle_timeout: float | None = None
+        self._kept_until = 0.0
         self._waiting: list[asyncio.Future[Wanted]] = []  # who waits until the gateway has taken the present facts
         self._is_away = False
+        self._away_since: float | None = None
         self._refused_since: float | None = None
         self._tasks: list[asyncio.Future[None]] = []
         self._ending: asyncio.Future[Any] | None = None
@@ -647,7 +743,7 @@ class Agent(SchedulerPlugin):
         self._scheduler.add_plugin(self, name="tidegate-agent")
         self._clients.admit()
         self._news.set()
-        for step in (self._report, self._follow, self._sizing.size):
+        for step in (self._report, self._follow, self._sizing.size, self._look_for_rest):
             self._tasks.append(asyncio.ensure_future(self._repeat(step)))
 
     def add_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
@@ -662,7 +758,12 @@ class Agent(SchedulerPlugin):
 
     def update_graph(self, scheduler: Any, **kwargs: Any) -> None:
         """Look at the load when tasks come. (``transition`` would tell more, but is called for each of a million.)"""
+        self._rest.interrupt()
         self._sizing.load_changed()
+
+    def add_client(self, scheduler: Any, client: str) -> None:
+        """Take note that somebody is about to do something."""
+        self._rest.interrupt()
 
     async def close(self) -> None:
         """Stop when the scheduler closes."""
@@ -735,6 +836,8 @@ class Agent(SchedulerPlugin):
             "workers": [name for group in self._sizing.groups for name in self._sizing.members(group).values()],
             "retired": list(self._sizing.retired),
             "demand": self._sizing.demand(),
+            "idle_seconds": self._rest.report(),
+            "answer": self._question,
         }
 
     def _obey(self, wanted: Wanted) -> None:
@@ -744,6 +847,11 @@ class Agent(SchedulerPlugin):
             # Before the version is taken down: what fails here is tried again.
             self._clients.refuse(wanted.withdrawn, wanted.revocations)
             self._version = wanted.version
+            self._idle_timeout, self._kept_until = wanted.idle_timeout, wanted.kept_until
+            self._rest.tell_after = wanted.tell_idle_after
+            if wanted.question != self._question:
+                self._question = wanted.question
+                self._news.set()
             self._sizing.set_groups(wanted.groups)
 
     def _note_away(self, error: Away) -> None:
@@ -753,6 +861,8 @@ class Agent(SchedulerPlugin):
         # When it is back, it may be another one with other records: tell it all, do not wait for news.
         self._news.set()
         now = asyncio.get_running_loop().time()
+        if self._away_since is None:
+            self._away_since = now
         if not isinstance(error, Refused):
             self._refused_since = None
         elif self._refused_since is None:
@@ -764,7 +874,18 @@ class Agent(SchedulerPlugin):
         if self._is_away:
             logger.info("The gateway answers again")
         self._is_away = False
-        self._refused_since = None
+        self._away_since = self._refused_since = None
+
+    async def _look_for_rest(self) -> None:
+        await asyncio.sleep(self._timing.rest)
+        self._rest.look()
+        # Whoever would end an idle cluster is away: it must not run for ever because of that.
+        if self._away_since is None or self._idle_timeout is None or time.time() < self._kept_until:
+            return
+        away = asyncio.get_running_loop().time() - self._away_since
+        idle = self._rest.seconds()
+        if away > self._timing.grace and idle > self._idle_timeout + self._timing.grace:
+            self._end(f"tidegate: the gateway is away, and nothing has run here for {idle:.0f} s")
 
     def _end(self, why: str) -> None:
         """Close the scheduler, and with it the process."""
@@ -776,6 +897,8 @@ class Agent(SchedulerPlugin):
         last_resort.start()
         # Not one of our tasks: closing the scheduler cancels those.
         self._ending = asyncio.ensure_future(self._scheduler.close(reason=why))
+        # Among the last lines of the log, after those about each worker: there one looks for why it ended.
+        self._ending.add_done_callback(lambda _: logger.info("Closed the scheduler: %s", why))
 
 
 def find_versions() -> dict[str, str]:

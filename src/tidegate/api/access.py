@@ -255,6 +255,7 @@ class GuardedRoute(APIRoute):
             raise TypeError(f"{method} {path}: which deed is that, for the audit log?")
         self.rule = rule
         self.deed = deed
+        self._is_about_cluster = "/clusters/{name}" in path
         settings.setdefault("openapi_extra", {"security": CREDENTIALS if rule in PROVED else []})
         super().__init__(path, endpoint, methods=[method], **settings)
 
@@ -264,12 +265,23 @@ class GuardedRoute(APIRoute):
 
         async def judge_and_handle(request: Request) -> Response:
             request.state.principal = await self.rule(request)
+            await self._resolve(request)
             return await handle(await JsonRequest.read(request) if self.body_field else request)
 
         async def guarded(request: Request) -> Response:
             return await audited(request, self.deed, judge_and_handle)
 
         return guarded
+
+    async def _resolve(self, request: Request) -> None:
+        """Put the global name of a cluster into the path where its owner has written an alias of theirs.
+
+        Here, so that whatever stands below a cluster's path, and the audit log, speak of the same cluster.
+        """
+        principal, path = request.state.principal, request.path_params
+        if self._is_about_cluster and principal is not None:
+            clusters = services_of(request).clusters
+            path["name"] = facts_of(request).cluster = await clusters.resolve(principal, path["name"])
 
     def _is_plain(self) -> bool:
         """Whether FastAPI has nothing to do: the handler takes the request and the path, and returns the answer.

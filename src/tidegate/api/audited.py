@@ -21,7 +21,7 @@ from tidegate.api.address import client_of
 from tidegate.api.services import services_of
 from tidegate.authn.base import parse_authorization
 from tidegate.model.audit import Deed, Entry, Outcome
-from tidegate.model.errors import QuotaExceeded, TidegateError
+from tidegate.model.errors import LimitReached, TidegateError
 from tidegate.model.principal import Principal
 
 _CODES = {
@@ -79,6 +79,11 @@ def tell_size(workers: object) -> str:
     return f"{workers} worker{'' if workers == 1 else 's'}"
 
 
+def tell_keep(seconds: object) -> str:
+    """Return for how long a cluster is to be kept, in words."""
+    return "for its usual time" if seconds is None else f"for {seconds} s"
+
+
 def tell_bounds(minimum: object, maximum: object, *, active: bool = True) -> str:
     """Return what is asked of adaptive scaling, in words."""
     if not active:
@@ -113,7 +118,7 @@ async def audited(request: Request, deed: Deed, answer: Callable[[Request], Awai
 def _note(request: Request, facts: Facts, status: int, code: str) -> None:
     if not facts.happened or (status == 401 and facts.deed is not Deed.LOGIN and not _presents_something(request)):
         return
-    refused = status in _REFUSED or code == QuotaExceeded.code
+    refused = status in _REFUSED or code == LimitReached.code
     if refused or not facts.deed.quiet:
         outcome = Outcome.REFUSED if refused else Outcome.FAILED
         services_of(request).audit.note(_entry(request, facts, outcome, code))

@@ -62,10 +62,18 @@ async def create_cluster(
     """Create a cluster. The answer comes at once; events, or reading it, tell when it runs."""
     clusters = services_of(request).clusters
     options = body.options or {}
-    cluster = await clusters.create(caller(request), options, hints=body.hints.to_model(), key=idempotency_key)
+    cluster = await clusters.create(
+        caller(request),
+        options,
+        hints=body.hints.to_model(),
+        key=idempotency_key,
+        alias=body.alias,
+        labels=body.labels,
+        shutdown_on_close=body.shutdown_on_close,
+    )
     facts_of(request).cluster = cluster.name
     response.headers["Location"] = f"{address_of(request).prefix}/api/v2/clusters/{cluster.name}"
-    return _body(request, cluster)
+    return body_of(request, cluster)
 
 
 async def list_clusters(
@@ -103,7 +111,8 @@ def _whole(cluster: Cluster, rights: Rights, mine: bool) -> bytes:
     return v2.ClusterBody.from_model(cluster, rights, mine=mine).model_dump_json().encode()
 
 
-def _body(request: Request, cluster: Cluster, *, note: str | None = None) -> v2.ClusterBody:
+def body_of(request: Request, cluster: Cluster, *, note: str | None = None) -> v2.ClusterBody:
+    """Return what the caller is shown of a cluster; ``note`` tells what differs from what they asked."""
     rights, mine = _stand(caller(request), cluster)
     return v2.ClusterBody.from_model(cluster, rights, mine=mine, note=note)
 
@@ -175,7 +184,7 @@ async def patch_cluster(request: Request, name: str, body: v2.ClusterPatch) -> v
         cluster, note = await clusters.adapt(
             caller(request), name, bounds.minimum, bounds.maximum, active=active, group=body.group
         )
-    return _body(request, cluster, note=note)
+    return body_of(request, cluster, note=note)
 
 
 async def stop_cluster(request: Request, name: str) -> Response:
@@ -183,7 +192,7 @@ async def stop_cluster(request: Request, name: str) -> Response:
     cluster = await services_of(request).clusters.stop(caller(request), name)
     if cluster.state.ended:
         return Response(status_code=204)
-    return JSONResponse(_body(request, cluster).model_dump(mode="json"), status_code=202)
+    return JSONResponse(body_of(request, cluster).model_dump(mode="json"), status_code=202)
 
 
 async def show_credentials(request: Request, name: str) -> v2.Credentials:

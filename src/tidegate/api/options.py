@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
+from tidegate.api.access import caller
 from tidegate.api.services import services_of
-from tidegate.wire import v2
+from tidegate.wire import v2_options
 
 
-async def list_options(request: Request) -> v2.Options:
-    """List the options with their defaults and bounds, in the order in which forms show them."""
-    options = services_of(request).clusters.options().options
-    return v2.Options(options=[v2.OptionBody.from_model(option) for option in options])
+async def list_options(request: Request) -> v2_options.Options:
+    """List the options that you may set, with their defaults and bounds, in the order in which forms show them."""
+    return v2_options.Options.from_model(services_of(request).clusters.options(caller(request)))

@@ -12,7 +12,22 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from tidegate.api import about, agents, audit, clusters, events, internal, login, options, shares, tokens, v1
+from tidegate.api import (
+    about,
+    agents,
+    audit,
+    clusters,
+    events,
+    internal,
+    keeping,
+    limits,
+    login,
+    options,
+    shares,
+    tokens,
+    usage,
+    v1,
+)
 from tidegate.api.access import PROVED, GuardedRoute, Rule, agent, anyone, reader, user
 from tidegate.api.access import internal as own_process
 from tidegate.model.audit import Deed
@@ -27,6 +42,7 @@ _SHARES = _CLUSTER + "/shares"
 _SHARE = _SHARES + "/{grantee:path}"
 _LINKS = _CLUSTER + "/links"
 _TOKENS = "/api/v2/tokens"
+_LIMIT = "/api/v2/limits/{resource}/{subject:path}"
 
 _DEVICE: dict[int, type[BaseModel] | None] = {200: MintedToken, 202: DeviceWaiting}
 _STOPS = {202: ClusterBody, 204: None}
@@ -67,6 +83,7 @@ def api_routes() -> list[GuardedRoute]:
             answers=_STOPS,
             deed=Deed.CLUSTER_STOP,
         ),
+        _open("POST", _CLUSTER + "/keep", user, keeping.keep_cluster, 404, 409, deed=Deed.CLUSTER_KEEP),
         _open("GET", _CLUSTER + "/credentials", user, clusters.show_credentials, 404, 409, deed=Deed.CREDENTIALS_READ),
         _open("GET", _CLUSTER + "/logs", reader, clusters.show_logs, 404, deed=Deed.LOGS_READ),
         _stream(_CLUSTER + "/events", events.follow_cluster, 404),
@@ -88,6 +105,11 @@ def api_routes() -> list[GuardedRoute]:
             deed=Deed.TOKEN_REVOKE,
             **_NOTHING,
         ),
+        _open("GET", "/api/v2/usage", reader, usage.show_usage, 403),
+        _open("GET", "/api/v2/limits", reader, limits.list_limits, 403),
+        _open("GET", "/api/v2/limits/rules", reader, limits.list_rules, 403),
+        _open("PUT", _LIMIT, user, limits.set_limit, 403, deed=Deed.LIMIT_SET),
+        _open("DELETE", _LIMIT, user, limits.unset_limit, 403, deed=Deed.LIMIT_UNSET, **_NOTHING),
         _open("GET", "/api/v2/audit", reader, audit.list_audit, 404),
         # Logins in a terminal: who it is comes out in the end.
         _open("POST", "/api/v2/login/device", anyone, login.begin_device, 404, deed=Deed.LOGIN),

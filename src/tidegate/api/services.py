@@ -19,7 +19,9 @@ from tidegate.authn.sessions import Sessions
 from tidegate.control.agents import Agents
 from tidegate.control.audit import Audit
 from tidegate.control.clusters import Clusters
+from tidegate.control.limits import Limits
 from tidegate.control.shares import Shares
+from tidegate.control.usage import Usage
 from tidegate.store.base import Store
 
 VERSION = version("tidegate")
@@ -37,10 +39,14 @@ class Services:
         What the agents in the schedulers can say and ask.
     shares : Shares
         What users can ask about sharing.
+    limits : Limits
+        What can be asked about limits.
     store : Store
         For the health check and the tickets of dashboards.
     audit : Audit
         The audit log.
+    usage : Usage
+        What was used, and who may read it.
     logins : mapping
         The authenticators by the names that the configuration gives them; asked in this order, the first that knows the
         caller decides.
@@ -70,8 +76,10 @@ class Services:
     clusters: Clusters
     agents: Agents
     shares: Shares
+    limits: Limits
     store: Store
     audit: Audit
+    usage: Usage
     logins: Mapping[str, Authenticator]
     tokens: PersonalTokens
     sessions: Sessions

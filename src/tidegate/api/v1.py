@@ -36,7 +36,7 @@ async def version(request: Request) -> JSONResponse:
 
 async def list_options(request: Request) -> JSONResponse:
     """List the options as the fields of the official client."""
-    options = services_of(request).clusters.options().options
+    options = services_of(request).clusters.options(caller(request)).shown()
     return JSONResponse({"cluster_options": [v1.option_field(option) for option in options]})
 
 
@@ -65,7 +65,7 @@ async def create_cluster(request: Request) -> JSONResponse:
     options = (await read_object(request)).get("cluster_options") or {}
     if not isinstance(options, dict):
         raise Invalid("cannot create a cluster: cluster_options must be a JSON object", field="cluster_options")
-    cluster = await services_of(request).clusters.create(caller(request), options)
+    cluster = await services_of(request).clusters.create(caller(request), options, whole=True)
     facts_of(request).cluster = cluster.name
     return JSONResponse({"name": cluster.name}, status_code=201)
 

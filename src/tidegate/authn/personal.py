@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from tidegate.authn.roster import Roster
 from tidegate.authn.tokens import TokenAuthenticator, TokenStore, mint_token
-from tidegate.model.errors import Invalid, NotAllowed, NotVisible, QuotaExceeded
+from tidegate.model.errors import Invalid, LimitReached, NotAllowed, NotVisible
 from tidegate.model.labels import check_label
 from tidegate.model.principal import Principal, Scope, Token
 
@@ -137,7 +137,7 @@ class PersonalTokens:
         tokens = await self._store.list_tokens(user)
         expired = [token for token in tokens if token.expires_at is not None and token.expires_at <= now]
         if len(tokens) - len(expired) >= MOST:
-            raise QuotaExceeded(f"cannot make another token: {user} has {MOST}, the most there may be. Revoke some")
+            raise LimitReached(f"cannot make another token: {user} has {MOST}, the most there may be. Revoke some")
         for token in expired:
             await self._store.remove_token(token.id)
 

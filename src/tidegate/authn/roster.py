@@ -34,7 +34,7 @@ class Roster:
 
     def place(self, principal: Principal) -> Principal:
         """Return the same user with all groups and the role that they have here."""
-        named = self._named(principal)
+        named = self.groups_of(principal.name)
         groups = principal.groups | named
         # What a token says of groups was true when it was made. That is not enough for the role.
         vouched = named if principal.token else groups
@@ -47,11 +47,12 @@ class Roster:
         What the administrator's credential is good for, and until when, stays.
         """
         principal = replace(admin, name=name, groups=frozenset(), admin=False, actor=admin.name)
-        return replace(principal, groups=self._named(principal))
+        return replace(principal, groups=self.groups_of(principal.name))
 
     def to_store(self, principal: Principal) -> Principal:
         """Return what of a user may be stored with a token: no role, and no group that the configuration gives."""
-        return Principal(principal.name, principal.groups - self._named(principal))
+        return Principal(principal.name, principal.groups - self.groups_of(principal.name))
 
-    def _named(self, principal: Principal) -> frozenset[str]:
-        return frozenset(group for group, members in self.groups.items() if principal.name in members)
+    def groups_of(self, name: str) -> frozenset[str]:
+        """Return the groups that the configuration gives a user."""
+        return frozenset(group for group, members in self.groups.items() if name in members)

@@ -50,7 +50,8 @@ class Launch:
     files : mapping of str to bytes
         What must lie beside the processes, readable by nobody else: by name ``ca.pem``, ``scheduler.pem``,
         ``scheduler.key``, ``worker.pem``, ``worker.key``, ``agent.json`` (token, dashboard secret, address of the
-        gateway), ``tidegate_agent.py``, ``tidegate_worker.py``.
+        gateway), ``variables.json`` (what the owner wants in the environment of scheduler and workers; only where there
+        is something, and for backends that know ``variables``), ``tidegate_agent.py``, ``tidegate_worker.py``.
     """
 
     cluster: str
@@ -70,6 +71,10 @@ class Log:
 
 class Backend(Protocol):
     """What control asks of the place where clusters run."""
+
+    @property
+    def knows(self) -> Collection[str]:
+        """Which options of ``model.known.BACKENDS`` mean something here, so that an administrator may declare them."""
 
     async def start(self) -> None:
         """Make ready. Called once before anything else."""

@@ -42,13 +42,14 @@ SCHEDULER_KEY = "scheduler.key"
 WORKER_CERT = "worker.pem"
 WORKER_KEY = "worker.key"
 AGENT_SETTINGS = "agent.json"
+VARIABLES = "variables.json"
 AGENT = "tidegate_agent.py"
 WORKER_GUARD = "tidegate_worker.py"
 
 
 def threads(spec: ClusterSpec) -> int:
-    """Return how many threads a worker has: its cores, rounded up."""
-    return max(1, math.ceil(spec.worker_cores))
+    """Return how many threads a worker has: as many as are asked for, else its cores, rounded up."""
+    return spec.worker_threads or max(1, math.ceil(spec.worker_cores))
 
 
 def scheduler_arguments(files: str, host: str, port: int = 0) -> list[str]:

@@ -136,6 +136,11 @@ class RemoteBackend:
         """Return what the backend says of its engine."""
         return self._notes
 
+    @property
+    def knows(self) -> Collection[str]:
+        """Which further options the backend knows."""
+        return self._near.knows
+
     def options(self) -> Sequence[Option]:
         """Return the options that the backend offers."""
         return self._near.options()

@@ -20,6 +20,7 @@ from tidegate.backends.listeners import Listeners
 from tidegate.backends.simulation import Script, Simulation
 from tidegate.model.cluster import ClusterSpec
 from tidegate.model.errors import BackendFailed
+from tidegate.model.known import BACKENDS
 from tidegate.model.observation import Seen
 from tidegate.model.options import Kind, Option
 from tidegate.model.policy import Capacity
@@ -56,6 +57,7 @@ class SimulatedBackend:
     """
 
     Settings = SimulatedSettings
+    knows = frozenset(option.name for option in BACKENDS)
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,9 +14,9 @@ from rich.table import Table
 
 from tidegate.cli import shares
 from tidegate.cli.gateway import Address, AsJson, Name, OnBehalfOf, add_row, new_table, open_gateway, print_table
+from tidegate.cli.options import parse_options
 from tidegate.cli.plain import plain
 from tidegate.client.errors import GatewayValueError
-from tidegate.client.gateway import Gateway
 from tidegate.client.report import ClusterReport, ClusterStatus
 from tidegate.client.sizes import checked_count
 
@@ -99,6 +100,22 @@ def create(
     option: Annotated[
         list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="An option, such as worker_cores=2.")
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What you call it: every command finds it by that.", show_default=False),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("-l", "--label", metavar="KEY=VALUE", help="What you note of it.")
+    ] = None,
+    variables: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Environment variables, one NAME=text a line; - for the standard input. Secrets belong on no command "
+            "line.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="How many workers to begin with.")] = None,
     wait: Annotated[bool, typer.Option(help="Return when it runs, or at once.")] = True,
     address: Address = None,
@@ -111,23 +128,24 @@ def create(
         if not wait:
             raise GatewayValueError("cannot set --workers with --no-wait: a cluster is sized when it runs")
     with open_gateway(address, on_behalf_of) as gateway:
-        chosen = _parse_options(gateway, option or [])
+        chosen, labels = parse_options(gateway, option or [], variables), dict(map(_parse_label, label or [])) or None
         if wait:
-            cluster = gateway.new_cluster(chosen, shutdown_on_close=False)
-            name = cluster.name
+            cluster = gateway.new_cluster(chosen, shutdown_on_close=False, name=name, labels=labels)
+            made = cluster.name
             cluster.close()
         else:
-            name = gateway.submit(chosen)
+            made = gateway.submit(chosen, name=name, labels=labels)
         if workers is not None:
-            gateway.scale_cluster(name, workers)
-        report = gateway.get_cluster(name)
+            gateway.scale_cluster(made, workers)
+        report = gateway.get_cluster(made)
     if as_json:
         typer.echo(json.dumps(_to_json(report), indent=2))
         return
-    typer.echo(name)
+    typer.echo(made)
     if report.dashboard_link:
         typer.echo(f"Dashboard: {report.dashboard_link}", err=True)
-    typer.echo(f"In Python: Gateway().connect({name!r})    To stop it: tidegate clusters stop {name}", err=True)
+    called = name or made
+    typer.echo(f"In Python: Gateway().connect({called!r})    To stop it: tidegate clusters stop {called}", err=True)
 
 
 # -1 is a number that makes no sense, and is told so; not an option.
@@ -174,6 +192,22 @@ def limit(
 
 
 @app.command()
+def keep(
+    name: Name,
+    duration: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", help="Such as '8 hours'. Default: its usual time, counted anew."),
+    ] = None,
+    address: Address = None,
+    on_behalf_of: OnBehalfOf = None,
+) -> None:
+    """Keep a cluster although nothing runs on it."""
+    with open_gateway(address, on_behalf_of) as gateway:
+        report = gateway.keep_cluster(name, duration)
+    typer.echo(f"{name}: ends {report.ending}" if report.ending else f"{name}: is kept")
+
+
+@app.command()
 def stop(names: Names, address: Address = None, on_behalf_of: OnBehalfOf = None) -> None:
     """Stop clusters. Those that have ended already are no error."""
     with open_gateway(address, on_behalf_of) as gateway:
@@ -213,34 +247,28 @@ app.command("link")(shares.link)
 app.command("unlink")(shares.unlink)
 
 
-def _parse_options(gateway: Gateway, given: list[str]) -> Any:
-    """Return the gateway's options with what was given as KEY=VALUE: JSON where it is such, else text."""
-    options = gateway.cluster_options()
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise GatewayValueError(f"cannot read the option {text!r}: write it as KEY=VALUE, such as worker_cores=2")
-        try:
-            options[key.strip()] = json.loads(value)
-        except ValueError as error:
-            if isinstance(error, GatewayValueError):
-                raise
-            options[key.strip()] = value
-    return options
+def _parse_label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise GatewayValueError(f"cannot read the label {text!r}: write it as KEY=VALUE, such as project=ice")
+    return key.strip(), value
 
 
 def _table(reports: list[ClusterReport], *, owners: bool) -> Table:
     whose = ("OWNER",) if owners else ()
-    table = new_table("NAME", *whose, "STATE", "WORKERS", "AGE", "DASHBOARD", folded=("DASHBOARD",))
+    called = ("CALLED",) if any(report.alias for report in reports) else ()
+    table = new_table("NAME", *called, *whose, "STATE", "WORKERS", "AGE", "DASHBOARD", folded=("DASHBOARD",))
     for report in reports:
-        owner = (report.owner,) if owners else ()
+        owner, alias = (report.owner,) if owners else (), (report.alias,) if called else ()
         state, link = report.status.name.lower(), report.dashboard_link or ""
-        add_row(table, report.name, *owner, state, _size(report), _age(report), link)
+        add_row(table, report.name, *alias, *owner, state, _size(report), _age(report), link)
     return table
 
 
 def _details(report: ClusterReport) -> Iterator[tuple[str, str]]:
     yield "Name", report.name
+    if report.alias:
+        yield "Called", report.alias
     if not report.mine:
         yield "Owner", report.owner
         yield "You may", ", ".join(words for right, words in _RIGHTS.items() if report.may(right))
@@ -254,12 +282,16 @@ def _details(report: ClusterReport) -> Iterator[tuple[str, str]]:
         yield "Ended", f"{report.stop_time:%Y-%m-%d %H:%M:%S}"
     for key, value in report.options.items():
         yield key, str(value)
+    if report.labels:
+        yield "Labels", ", ".join(f"{key}={value}" for key, value in report.labels.items())
     if report.versions:
         yield "Versions", ", ".join(f"{name} {number}" for name, number in report.versions.items())
     if report.dashboard_link:
         yield "Dashboard", report.dashboard_link
     if report.shares:
         yield "Shared with", ", ".join(f"{share.kind} {share.name} ({share.right})" for share in report.shares)
+    if report.ending:
+        yield "Ends", str(report.ending)
     for note in report.notes:
         yield "Note", note
 
@@ -278,6 +310,8 @@ def _to_json(report: ClusterReport) -> dict[str, Any]:
     """Return the report for programs. What to connect with is not part of it."""
     return {
         "name": report.name,
+        "alias": report.alias or None,
+        "labels": dict(report.labels),
         "owner": report.owner,
         "status": report.status.name.lower(),
         "options": dict(report.options),

@@ -23,17 +23,29 @@ ConfigFile = Annotated[
 @app.command()
 def check(config: ConfigFile = None) -> None:
     """Check a configuration as a start would: every mistake, with its line."""
+    from tidegate.config.limits import describe as describe_limits
     from tidegate.config.offer import describe
     from tidegate.server.authenticators import make_authenticators
     from tidegate.server.backend import check_backend
+    from tidegate.server.hook import load_hook
 
     loaded = read_config(config)
     with sentences():
-        options = check_backend(loaded)
+        offer = check_backend(loaded)
+        load_hook(loaded)
         make_authenticators(loaded)
     typer.echo(f"{config or 'The defaults'}: no mistakes found. Users may choose:")
-    for line in describe(options):
+    for line in describe(offer):
         typer.echo(f"  {line}")
+    limits = list(describe_limits(loaded.settings.limits.rules()))
+    typer.echo("At most may be held:" if limits else "No limits are set besides what the backend can carry.")
+    for line in limits:
+        typer.echo(f"  {line}")
+    budgets = list(loaded.settings.budgets.budgets(loaded.settings.prices.currency))
+    if budgets:
+        typer.echo("At most may be used:")
+    for budget in budgets:
+        typer.echo(f"  {budget.words}")
 
 
 @app.command()

@@ -25,7 +25,9 @@ OnBehalfOf = Annotated[
     typer.Option(metavar="USER", help="Act for this user; for administrators, and put on record.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The cluster's name.", show_default=False)]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The cluster's name, yours or the gateway's.", show_default=False)
+]
 
 WIDE = 200
 """Columns of a table that is not shown in a terminal: nothing is cut off, so that `grep` finds whole names."""

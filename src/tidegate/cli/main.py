@@ -20,10 +20,13 @@ from tidegate.cli.plain import plain
 COMMANDS = {
     "serve": ("tidegate.cli.serve", "serve"),
     "clusters": ("tidegate.cli.clusters", "app"),
+    "options": ("tidegate.cli.options", "options"),
     "login": ("tidegate.cli.login", "login"),
     "tokens": ("tidegate.cli.tokens", "app"),
     "tour": ("tidegate.cli.tour", "tour"),
     "users": ("tidegate.cli.users", "app"),
+    "limits": ("tidegate.cli.limits", "app"),
+    "usage": ("tidegate.cli.usage", "usage"),
     "audit": ("tidegate.cli.audit", "audit"),
     "keys": ("tidegate.cli.keys", "app"),
     "config": ("tidegate.cli.config", "app"),

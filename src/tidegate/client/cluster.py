@@ -32,7 +32,9 @@ from tidegate.client.background import end_task, run_in_loop
 from tidegate.client.display import ClusterDisplay
 from tidegate.client.errors import GatewayClusterError, GatewayError
 from tidegate.client.gateway import Gateway
+from tidegate.client.keeping import Keeping
 from tidegate.client.logs import collect_logs
+from tidegate.client.naming import NO_NAME, Naming
 from tidegate.client.progress import Progress
 from tidegate.client.report import ClusterReport
 from tidegate.client.security import GatewaySecurity
@@ -49,7 +51,7 @@ STOP_SECONDS = 8.0
 be restarted: a cluster that nobody stops costs more."""
 
 
-class GatewayCluster(Sharing, ClusterDisplay):
+class GatewayCluster(Keeping, Sharing, ClusterDisplay):
     """A cluster behind a gateway.
 
     Making one asks for a new cluster and waits until it runs; ``from_name`` connects to one that exists.
@@ -62,6 +64,8 @@ class GatewayCluster(Sharing, ClusterDisplay):
         What ``Gateway.cluster_options`` returned.
     shutdown_on_close : bool, optional
         Whether the cluster ends when this object is closed, or this Python ends.
+    name, labels : optional
+        What you call it, and note of it, as for ``Gateway.new_cluster``. The attribute ``name`` is its global name.
     **kwargs
         Values for single options, such as ``worker_cores=2``.
 
@@ -86,10 +90,13 @@ class GatewayCluster(Sharing, ClusterDisplay):
         shutdown_on_close: bool = True,
         asynchronous: bool = False,
         loop: Any = None,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         gateway = Gateway(address, proxy_address, public_address, auth, asynchronous, loop)
-        self._set_up(gateway, None, shutdown_on_close, cluster_options, kwargs)
+        self._set_up(gateway, None, shutdown_on_close, cluster_options, kwargs, Naming(name, labels))
 
     @classmethod
     def from_name(
@@ -115,9 +122,10 @@ class GatewayCluster(Sharing, ClusterDisplay):
         shutdown_on_close: bool,
         options: Mapping[str, Any] | None = None,
         overrides: Mapping[str, Any] | None = None,
+        naming: Naming = NO_NAME,
     ) -> GatewayCluster:
         self = cls.__new__(cls)
-        self._set_up(gateway, name, shutdown_on_close, options, overrides or {})
+        self._set_up(gateway, name, shutdown_on_close, options, overrides or {}, naming)
         return self
 
     def _set_up(
@@ -127,12 +135,14 @@ class GatewayCluster(Sharing, ClusterDisplay):
         shutdown_on_close: bool,
         options: Mapping[str, Any] | None,
         overrides: Mapping[str, Any],
+        naming: Naming = NO_NAME,
     ) -> None:
         self.gateway = gateway
         self.shutdown_on_close = shutdown_on_close
         self._hurried = False
         self.security: GatewaySecurity | None = None
         self._wanted_options = (options, overrides)
+        self._naming = naming
         self._report: ClusterReport | None = None
         self._changed = asyncio.Event()
         self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -201,6 +211,16 @@ class GatewayCluster(Sharing, ClusterDisplay):
     def dashboard_link(self) -> str:
         """Link to the cluster's dashboard, for a browser."""
         return (self._report and self._report.dashboard_link) or ""
+
+    @property
+    def alias(self) -> str:
+        """What its owner calls the cluster; empty if nothing."""
+        return self._report.alias if self._report is not None else self._naming.alias or ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What its owner notes of the cluster."""
+        return dict(self._report.labels if self._report is not None else self._naming.labels or {})
 
     def get_client(self, set_as_default: bool = True) -> Client:
         """Return a new client of this cluster.

@@ -21,8 +21,9 @@ class ClusterDisplay(Cluster):
         workers = self.scheduler_info["workers"].values()
         threads = sum(worker["nthreads"] for worker in workers)
         owner = f"of {self._report.owner}, " if self._report is not None and not self._report.mine else ""
+        name = f"{self.alias}, {self.name}" if self.alias else self.name
         facts = f"status={self.status.name}, workers={len(workers)}, threads={threads}"
-        return f"{type(self).__name__}<{self.name}, {owner}{facts}>"
+        return f"{type(self).__name__}<{name}, {owner}{facts}>"
 
     def _repr_html_(self, cluster_status: str | None = None) -> str:
         from tidegate.client.widget import owner_row

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import re
 import secrets
 import sys
-import threading
-import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
-from distributed.utils import LoopRunner
-
-from tidegate.client.background import run_in_loop
-from tidegate.client.config import Settings, resolve
+from tidegate.client.connection import Connection
 from tidegate.client.errors import NOT_THERE, GatewayValueError
+from tidegate.client.keeping import keep_cluster
+from tidegate.client.limits import read_limits
 from tidegate.client.listing import list_clusters
+from tidegate.client.naming import NO_NAME, Naming
 from tidegate.client.options import Options, merge
 from tidegate.client.report import ClusterReport, ClusterStatus
 from tidegate.client.security import GatewaySecurity
 from tidegate.client.sizes import checked_bounds, checked_count, plain
-from tidegate.client.transport import Transport
+from tidegate.client.usage import read_usage
 from tidegate.client.versions import local_versions
 from tidegate.client.warn import warn
 
@@ -36,7 +33,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,250}")
 """What can be a cluster's name at all; anything else would be another path."""
 
 
-class Gateway:
+class Gateway(Connection):
     """A client of one gateway.
 
     What is not given comes from the Dask configuration, ``tidegate:`` first, then ``gateway:`` (see
@@ -67,78 +64,6 @@ class Gateway:
     >>> cluster = gateway.new_cluster(worker_cores=2)  # doctest: +SKIP
     """
 
-    _instances: ClassVar[weakref.WeakSet[Gateway]] = weakref.WeakSet()
-
-    def __init__(
-        self,
-        address: str | None = None,
-        proxy_address: str | int | None = None,
-        public_address: str | None = None,
-        auth: Any = None,
-        asynchronous: bool = False,
-        loop: Any = None,
-        *,
-        on_behalf_of: str | None = None,
-    ) -> None:
-        self._set_up(resolve(address, proxy_address, public_address, auth, on_behalf_of), asynchronous, loop)
-
-    def _set_up(self, settings: Settings, asynchronous: bool, loop: Any) -> None:
-        self._settings = settings
-        self._http = Transport(settings)
-        self._told_proxy: str | None = None
-        self._asked_proxy = False
-        self._asynchronous = asynchronous
-        self._loop_runner = LoopRunner(loop=loop, asynchronous=asynchronous)
-        self._loop_runner.start()
-        self._loop = self._loop_runner.loop
-        self._closed = False
-        self._instances.add(self)
-
-    def _sibling(self) -> Gateway:
-        """Return another client of the same gateway in the same loop, which may outlive this one."""
-        other = object.__new__(Gateway)
-        other._set_up(replace(self._settings, auth_type=self.auth), self._asynchronous, self._loop)
-        other._told_proxy, other._asked_proxy = self._told_proxy, self._asked_proxy
-        return other
-
-    # -- where, who, how ------------------------------------------------------------------------------------------
-
-    @property
-    def address(self) -> str:
-        """URL of the gateway."""
-        return self._settings.address
-
-    @property
-    def proxy_address(self) -> str:
-        """Where schedulers are reached, as ``gateway://host:port``."""
-        return f"gateway://{self._settings.scheduler_netloc(self._told_proxy)}"
-
-    @property
-    def auth(self) -> Any:
-        """What logs in."""
-        return self._http.auth
-
-    @property
-    def loop(self) -> Any:
-        """The event loop (of tornado) that the requests run in."""
-        return self._loop
-
-    @property
-    def asynchronous(self) -> bool:
-        """Whether methods return awaitables: always in asynchronous mode, and always inside the loop itself."""
-        try:
-            return self._asynchronous or asyncio.get_running_loop() is self._loop.asyncio_loop
-        except RuntimeError:
-            return self._asynchronous
-
-    def sync(self, func: Callable[..., Any], *args: Any, tick: Callable[[], None] | None = None, **kwargs: Any) -> Any:
-        """Call the coroutine function ``func``: return its result, or in asynchronous use its coroutine."""
-        if self.asynchronous:
-            return func(*args, **kwargs)
-        if self._closed:
-            raise GatewayValueError(f"cannot use this client of {self.address}: it is closed. Make a new Gateway()")
-        return run_in_loop(self._loop.asyncio_loop, lambda: func(*args, **kwargs), tick)
-
     # -- what there is --------------------------------------------------------------------------------------------
 
     def cluster_options(self, use_local_defaults: bool = True) -> Any:
@@ -153,7 +78,7 @@ class Gateway:
 
     async def _cluster_options(self, use_local_defaults: bool = True) -> Options:
         body = await self._http.request("GET", "/api/v2/options")
-        options = Options.from_json(body["options"])
+        options = Options.from_json(body["options"], body.get("profiles") or ())
         if use_local_defaults:
             for name, value in self._settings.options.items():
                 try:
@@ -230,6 +155,54 @@ class Gateway:
         body = await self._request_of(name, "GET", "/logs", params={"lines": str(lines)})
         return {log["process"]: log["text"] for log in body["logs"]}
 
+    def limits(self, user: str | None = None, *, of: str = "mine") -> Any:
+        """Return how much you may hold, and how much you do: ``Limits``, which prints as a table.
+
+        Parameters
+        ----------
+        user : str, optional
+            Whose, for administrators. By default yours.
+        of : {"mine", "all"}, optional
+            Or, for administrators, everybody's who has a cluster.
+
+        Examples
+        --------
+        >>> gateway.limits()  # doctest: +SKIP
+        """
+        return self.sync(read_limits, self, user=user, of=of)
+
+    def usage(
+        self,
+        by: str | Sequence[str] = "day",
+        since: date | str | None = None,
+        until: date | str | None = None,
+        *,
+        of: str = "mine",
+        user: str | None = None,
+        group: str | None = None,
+        cluster: str | None = None,
+    ) -> Any:
+        """Return what was used, metered from what ran: a ``UsageReport``, which ``pandas.DataFrame`` takes as it is.
+
+        Parameters
+        ----------
+        by : str or sequence of str, optional
+            What to tell it apart by: ``"day"``, ``"user"``, ``"group"``, ``"cluster"``, or several.
+        since, until : date or str, optional
+            The first and the last day, in UTC. By default the last 30 days, until today.
+        of : {"mine", "all"}, optional
+            Whose: yours; or everybody's, for administrators.
+        user, group : str, optional
+            For administrators: only of this user, only of this group's members.
+        cluster : str, optional
+            Only of this cluster.
+
+        Examples
+        --------
+        >>> gateway.usage(by="cluster").total.core_hours  # doctest: +SKIP
+        """
+        return self.sync(read_usage, self, by, since, until, of=of, user=user, group=group, cluster=cluster)
+
     def get_versions(self) -> Any:
         """Return the versions of the gateway and of this client."""
         return self.sync(self._versions)
@@ -242,30 +215,52 @@ class Gateway:
 
     # -- new and old clusters -------------------------------------------------------------------------------------
 
-    def submit(self, cluster_options: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
-        """Ask for a cluster and return its name at once; ``connect`` waits for it.
+    def submit(
+        self,
+        cluster_options: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Ask for a cluster and return its global name at once; ``connect`` waits for it.
 
         Parameters
         ----------
         cluster_options : Options or mapping, optional
             What ``cluster_options`` returned. By default what the configuration has under ``cluster.options``.
-        **kwargs
-            Values for single options.
+        name, labels, **kwargs
+            As for ``new_cluster``.
         """
-        return self.sync(self._submit, cluster_options, kwargs)
+        return self.sync(self._submit, cluster_options, kwargs, Naming(name, labels))
 
-    async def _submit(self, cluster_options: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str:
-        body = {
+    async def _submit(
+        self,
+        cluster_options: Mapping[str, Any] | None,
+        kwargs: Mapping[str, Any],
+        naming: Naming = NO_NAME,
+        shutdown_on_close: bool = False,
+    ) -> str:
+        body: dict[str, Any] = {
             "options": {k: plain(v) for k, v in merge(cluster_options, kwargs, self._settings.options).items()},
             "hints": {"python": sys.executable or "", "versions": local_versions()},
+            **naming.to_json(),
         }
+        if shutdown_on_close:
+            body["shutdown_on_close"] = True
         # The key makes the request repeatable: whichever try arrives, there is one cluster.
         headers = {"Idempotency-Key": secrets.token_hex(16)}
         answer = await self._http.request("POST", CLUSTERS, json=body, headers=headers)
         return str(answer["name"])
 
     def new_cluster(
-        self, cluster_options: Mapping[str, Any] | None = None, shutdown_on_close: bool = True, **kwargs: Any
+        self,
+        cluster_options: Mapping[str, Any] | None = None,
+        shutdown_on_close: bool = True,
+        *,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        **kwargs: Any,
     ) -> GatewayCluster:
         """Ask for a cluster, wait until it runs, and return it.
 
@@ -275,6 +270,11 @@ class Gateway:
             What ``cluster_options`` returned.
         shutdown_on_close : bool, optional
             Whether the cluster ends when the object is closed, or this Python ends.
+        name : str, optional
+            What you call it, such as ``"training"``: ``connect`` finds it by that, as does whatever takes a cluster's
+            name. Two of your clusters cannot have one name at a time; one that is stopped gives it free.
+        labels : mapping of str to str, optional
+            What you note of it, such as ``{"project": "ice"}``.
         **kwargs
             Values for single options, such as ``worker_cores=2``.
 
@@ -285,7 +285,8 @@ class Gateway:
         """
         from tidegate.client.cluster import GatewayCluster
 
-        return GatewayCluster._of(self._sibling(), None, shutdown_on_close, cluster_options, kwargs)
+        naming = Naming(name, labels)
+        return GatewayCluster._of(self._sibling(), None, shutdown_on_close, cluster_options, kwargs, naming)
 
     def connect(self, cluster_name: str, shutdown_on_close: bool = False) -> GatewayCluster:
         """Return a cluster that exists, when it runs.
@@ -293,7 +294,7 @@ class Gateway:
         Parameters
         ----------
         cluster_name : str
-            Its name.
+            Its name: the one that you gave it, or its global one.
         shutdown_on_close : bool, optional
             Whether the cluster ends when the object is closed, or this Python ends.
         """
@@ -343,53 +344,13 @@ class Gateway:
     async def _limit_cluster(self, name: str, n: int) -> ClusterReport:
         return await self._patch(name, {"max_workers": plain(n)})
 
+    def keep_cluster(self, cluster_name: str, duration: Any = None) -> Any:
+        """Keep a cluster although nothing runs on it: for ``duration`` (as ``"8 hours"``), or its usual time anew."""
+        return self.sync(keep_cluster, self, cluster_name, duration)
+
     def stop_cluster(self, cluster_name: str) -> Any:
         """Stop a cluster. One that has ended already is no error."""
         return self.sync(self._stop_cluster, cluster_name)
 
     async def _stop_cluster(self, name: str) -> None:
         await self._request_of(name, "DELETE")
-
-    # -- the end --------------------------------------------------------------------------------------------------
-
-    def close(self) -> Any:
-        """Close the connections to the gateway. Clusters go on."""
-        if self.asynchronous:
-            return self._cleanup()
-        if not self._closed and self._loop.asyncio_loop.is_running():
-            self.sync(self._cleanup)
-            self._loop_runner.stop()
-        self._closed = True
-        return None
-
-    async def _cleanup(self) -> None:
-        await self._http.close()
-
-    def __enter__(self) -> Gateway:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Gateway:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        await self._cleanup()
-
-    def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and not self._asynchronous and not sys.is_finalizing():
-            # Not here: whichever thread collects garbage, the loop's own among them, must not wait for the loop.
-            threading.Thread(target=self.close, name="close-gateway").start()
-
-    def __repr__(self) -> str:
-        acting = f", on behalf of {self._settings.on_behalf_of}" if self._settings.on_behalf_of else ""
-        return f"Gateway<{self.address}{acting}>"
-
-
-@atexit.register
-def _close_all() -> None:
-    """When Python ends, close the connections that are still open; their loops' threads are gone in a moment."""
-    for gateway in list(Gateway._instances):
-        if not gateway._asynchronous:
-            gateway.close()

@@ -1,19 +1,22 @@
 """What a user may choose when a cluster is created, as the administrator of the gateway declared it.
 
 An ``Options`` object is a mapping with attributes. A value is checked when it is set, with the rules and the words of
-the gateway (``model/options.py``); the gateway decides all the same when the cluster is created.
+the gateway (``model/options.py``); the gateway decides all the same when the cluster is created. Where there are
+profiles, choosing one sets what it sets, except what was set before by hand.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from keyword import iskeyword
 from typing import Any
 
 from tidegate.client.errors import GatewayValueError
 from tidegate.model.errors import Invalid
 from tidegate.model.options import Kind, Option
+from tidegate.model.profiles import PROFILE
 
 
 class OptionKeyError(GatewayValueError, KeyError):
@@ -41,37 +44,55 @@ class Options(MutableMapping[str, Any]):
 
     _options: dict[str, Option]
     _values: dict[str, Any]
+    _profiles: dict[str, Mapping[str, Any]]
+    _set: set[str]
     _watchers: list[Callable[[str, Any], None]]
 
-    def __init__(self, options: Iterable[Option]) -> None:
+    def __init__(self, options: Iterable[Option], profiles: Mapping[str, Mapping[str, Any]] = {}) -> None:
         declared = {option.name: option for option in options}
         # Attributes of the object itself go around __setattr__, which sets options.
         object.__setattr__(self, "_options", declared)
         object.__setattr__(self, "_values", {name: option.default for name, option in declared.items()})
+        object.__setattr__(self, "_profiles", dict(profiles))
+        object.__setattr__(self, "_set", set())
         object.__setattr__(self, "_watchers", [])
 
     @classmethod
-    def from_json(cls, options: Iterable[Mapping[str, Any]]) -> Options:
+    def from_json(cls, options: Iterable[Mapping[str, Any]], profiles: Iterable[Mapping[str, Any]] = ()) -> Options:
         """Build the options from what the gateway lists."""
-        return cls(_option(body) for body in options)
+        return cls((_option(body) for body in options), {body["name"]: body["values"] for body in profiles})
 
     def __getitem__(self, name: str) -> Any:
         self._require(name, OptionKeyError)
         return self._values[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        option = self._require(name, OptionKeyError)
+        self._require(name, OptionKeyError)
         try:
-            checked = option.check(value)
+            checked = self._held(name).check(value)
         except Invalid as error:
             raise GatewayValueError(error.message) from None
-        self._values[name] = checked
-        for tell in self._watchers:
-            tell(name, checked)
+        self._set.add(name)
+        self._put(name, checked)
+        if name == PROFILE:
+            for other in self._profiles.get(checked, {}).keys() & self._options.keys() - self._set:
+                self._put(other, self._held(other).default)
 
     def __delitem__(self, name: str) -> None:
         """Set the option back to its default."""
-        self[name] = self._require(name, OptionKeyError).default
+        self[name] = self._require(name, OptionKeyError).default if name == PROFILE else self._held(name).default
+        self._set.discard(name)
+
+    def _held(self, name: str) -> Option:
+        """Return an option with what the chosen profile sets as its default."""
+        option = self._options[name]
+        values = self._profiles.get(self._values.get(PROFILE, ""), {})
+        return replace(option, default=values[name]) if name in values else option
+
+    def _put(self, name: str, value: Any) -> None:
+        self._values[name] = value
+        for tell in self._watchers:
+            tell(name, value)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -142,28 +163,12 @@ def chosen(options: Options) -> dict[str, Any]:
 
 def rows(options: Options) -> list[tuple[str, str, str]]:
     """Return name, value with unit, and what it may be, for tables."""
-    return [(option.name, option.describe(options[option.name]), allowed(option)) for option in declarations(options)]
+    return [(option.name, option.describe(options[option.name]), option.may_be()) for option in declarations(options)]
 
 
 def watch(options: Options, tell: Callable[[str, Any], None]) -> None:
     """Call ``tell(name, value)`` whenever a value is set."""
     options._watchers.append(tell)
-
-
-def allowed(option: Option) -> str:
-    """Return what ``option`` may be, in a few words."""
-    if option.fixed:
-        return "fixed by the administrator of this gateway"
-    low, high = option.minimum, option.maximum
-    if option.kind is Kind.CHOICE:
-        return f"one of {', '.join(option.choices)}"
-    if low is not None and high is not None:
-        return f"{option.describe(low)} to {option.describe(high)}"
-    if low is not None:
-        return f"at least {option.describe(low)}"
-    if high is not None:
-        return f"at most {option.describe(high)}"
-    return {Kind.BOOLEAN: "True or False", Kind.STRING: "text"}.get(option.kind, "a number")
 
 
 def merge(given: Mapping[str, Any] | None, overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,10 +180,10 @@ def merge(given: Mapping[str, Any] | None, overrides: Mapping[str, Any], default
         When ``given`` is no mapping.
     """
     if isinstance(given, Options):
-        trial = Options(declarations(given))
+        trial = _twin(given)
         for name, value in overrides.items():
             trial[name] = value  # the same words as the gateway's, before anything is sent
-        return chosen(given) | {name: trial[name] for name in overrides}
+        return chosen(trial) | {name: trial[name] for name in overrides}
     if given is not None and not isinstance(given, Mapping):
         raise GatewayValueError(
             f"cannot use {type(given).__name__} as cluster options: give what Gateway.cluster_options() returns, "
@@ -187,14 +192,22 @@ def merge(given: Mapping[str, Any] | None, overrides: Mapping[str, Any], default
     return dict(defaults if given is None else given) | dict(overrides)
 
 
+def _twin(options: Options) -> Options:
+    """Return other options with the same values, which nobody watches."""
+    twin = Options(declarations(options), options._profiles)
+    twin._values.update(options._values)
+    twin._set.update(options._set)
+    return twin
+
+
 def _option(body: Mapping[str, Any]) -> Option:
     """Build one option. What a newer gateway adds is ignored; a kind that is not known here is taken as it comes."""
     fields = {name: body[name] for name in Option.__dataclass_fields__ if name in body}
+    fields |= {name: tuple(fields.get(name) or ()) for name in ("choices", "labels", "patterns")}
     try:
-        fields["kind"] = Kind(fields.get("kind"))
+        return Option(**fields | {"kind": Kind(fields.get("kind"))})
     except ValueError:
-        return _Opaque(**fields | {"kind": Kind.STRING, "choices": ()})
-    return Option(**fields | {"choices": tuple(fields.get("choices") or ())})
+        return _Opaque(**fields | {"kind": Kind.STRING, "choices": (), "labels": ()})
 
 
 class _Opaque(Option):

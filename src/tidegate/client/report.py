@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Any
 
 from tidegate.client.errors import GatewayClusterError, GatewayValueError
+from tidegate.client.keeping import ClusterEnding
 from tidegate.client.security import GatewaySecurity
 from tidegate.client.shares import ClusterShare
 
@@ -87,8 +88,14 @@ class ClusterReport:
         How often workers ended that nobody asked to end, since they were last as many as wanted.
     notes : tuple of str
         What its owner should know now.
+    ending : ClusterEnding or None
+        When it ends by itself, if nothing changes and that is in sight.
     owner : str
         Whose it is.
+    alias : str
+        What its owner calls it, if anything.
+    labels : mapping of str to str
+        What its owner notes of it.
     mine : bool
         Whether it is yours.
     rights : frozenset of str, or None
@@ -118,7 +125,10 @@ class ClusterReport:
     trouble: Mapping[str, str] | None = None
     failures: int = 0
     notes: tuple[str, ...] = ()
+    ending: ClusterEnding | None = None
     owner: str = ""
+    alias: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     mine: bool = True
     rights: frozenset[str] | None = None
     shares: tuple[ClusterShare, ...] = ()
@@ -152,7 +162,10 @@ class ClusterReport:
             trouble=groups[0].get("trouble"),
             failures=groups[0].get("failures") or 0,
             notes=tuple(body.get("notes") or ()),
+            ending=ClusterEnding.from_json(body.get("ending")),
             owner=body.get("owner") or "",
+            alias=body.get("alias") or "",
+            labels=body.get("labels") or {},
             mine=body.get("mine", True),
             rights=None if rights is None else frozenset(rights),
             shares=tuple(ClusterShare.from_json(share) for share in body.get("shares") or ()),
@@ -160,7 +173,8 @@ class ClusterReport:
 
     def __repr__(self) -> str:
         owner = "" if self.mine else f"of {self.owner}, "
-        return f"ClusterReport<{self.name}, {owner}status={self.status.name.lower()}, workers={self.workers}>"
+        name = f"{self.alias}, {self.name}" if self.alias else self.name
+        return f"ClusterReport<{name}, {owner}status={self.status.name.lower()}, workers={self.workers}>"
 
     def may(self, action: str) -> bool:
         """Whether you may do ``action`` to it, as far as the gateway tells."""

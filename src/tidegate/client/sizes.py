@@ -6,11 +6,10 @@ import sys
 from typing import Any
 
 from tidegate.client.errors import GatewayValueError
-from tidegate.model.cluster import ClusterSpec
 from tidegate.model.errors import Invalid
-from tidegate.model.policy import check_count, fit_adaptive
+from tidegate.model.policy import Capacity, check_count, fit_adaptive
 
-UNLIMITED = ClusterSpec(max_workers=sys.maxsize)
+UNLIMITED = Capacity(sys.maxsize, "")
 """What stands for a cluster whose limits only the gateway knows."""
 
 
@@ -38,7 +37,7 @@ def checked_bounds(minimum: Any, maximum: Any) -> dict[str, int | None]:
     if high == float("inf"):
         high = None
     try:
-        fit_adaptive(UNLIMITED, low, high)
+        fit_adaptive(UNLIMITED, UNLIMITED, low, high)
     except Invalid as error:
         raise GatewayValueError(error.message) from None
     return {"minimum": low, "maximum": high}

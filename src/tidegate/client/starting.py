@@ -60,6 +60,8 @@ async def start(cluster: GatewayCluster, progress: Progress | None) -> None:
         fetching = asyncio.ensure_future(_fetch_keys(cluster.gateway, cluster.name))
         fetching.add_done_callback(_take_note)
         report = None if made_here else await cluster.gateway._report(cluster.name)
+        if report is not None:
+            cluster.name = report.name  # from here on its global name: an alias may come to mean another one
         if report is not None and report.status.usable:
             await fetching  # who may not connect is told so at once, not when it runs
         if report is None or report.status is not ClusterStatus.RUNNING:
@@ -82,7 +84,9 @@ async def start(cluster: GatewayCluster, progress: Progress | None) -> None:
 async def _submit(cluster: GatewayCluster) -> None:
     """Ask for a cluster. Interrupted, wait for its name all the same."""
     options, overrides = cluster._wanted_options
-    asking = asyncio.ensure_future(cluster.gateway._submit(options, overrides))
+    asking = asyncio.ensure_future(
+        cluster.gateway._submit(options, overrides, cluster._naming, cluster.shutdown_on_close)
+    )
     try:
         cluster.name = await asyncio.shield(asking)
     except asyncio.CancelledError:
@@ -94,6 +98,8 @@ async def _submit(cluster: GatewayCluster) -> None:
 async def wait_until_running(gateway: Gateway, name: str, progress: Progress) -> ClusterReport:
     """Return the report of the cluster ``name`` as soon as it runs; ``progress`` is told what happens until then.
 
+    Warns if it begins otherwise than it was asked for.
+
     Raises
     ------
     GatewayClusterError
@@ -103,6 +109,8 @@ async def wait_until_running(gateway: Gateway, name: str, progress: Progress) ->
     """
     async with aclosing(follow(gateway._http, name)) as events:
         async for event in events:
+            if note := event.data.get("note"):
+                warn(note)
             if event.kind not in DECISIVE:
                 progress.message = f"Cluster {name}: {event.message}"
                 continue

@@ -39,6 +39,8 @@ WORTH_A_LOOK = ENDED | {
     kinds.WORKERS,
     kinds.WORKER_ENDED,
     kinds.SCALED,
+    kinds.ENDING,
+    kinds.KEPT,
     kinds.SHARED,
     kinds.UNSHARED,
     LOOK,
@@ -134,7 +136,8 @@ async def _look(ref: weakref.ref[GatewayCluster], gateway: Gateway, name: str) -
 
 async def _take(cluster: GatewayCluster, report: ClusterReport) -> bool:
     """Bring the object up to date; return whether gateway and scheduler agree on the number of workers."""
-    cluster._report = report
+    before, cluster._report = cluster._report, report
+    _tell_ending(before, report)
     agree = True
     obstacle = report.obstacle("use any longer")
     if obstacle is None and report.status is ClusterStatus.RUNNING:
@@ -152,3 +155,13 @@ async def _take(cluster: GatewayCluster, report: ClusterReport) -> bool:
             logger.warning("%s", obstacle)
     cluster._changed.set()
     return agree
+
+
+def _tell_ending(before: ClusterReport | None, report: ClusterReport) -> None:
+    """Say once that the cluster is about to end by itself."""
+    ending, told = report.ending, before.ending if before is not None else None
+    if ending is None or not ending.announced or not report.status.usable:
+        return
+    if told is None or not told.announced or told.code != ending.code:
+        kept = "" if ending.code == "lifetime" else ". Work keeps it, and so does cluster.keep()"
+        logger.warning("cluster %s ends %s%s", report.name, ending, kept)

@@ -16,7 +16,9 @@ from dask.utils import parse_timedelta
 from tornado.ioloop import PeriodicCallback
 
 from tidegate.client.errors import GatewayError, GatewayWarning
-from tidegate.client.options import Options, allowed, declarations, watch
+from tidegate.client.options import Options, declarations, watch
+from tidegate.model.errors import Invalid
+from tidegate.model.mappings import from_lines, to_lines
 from tidegate.model.options import Kind, Option
 
 if TYPE_CHECKING:
@@ -132,18 +134,25 @@ def options_form(options: Options) -> Any:
     except ImportError:
         return None
     children, inputs = [widgets.HTML("<h3>Cluster options</h3>")], {}
+    shown: set[str] = set()
     for option in declarations(options):
         box = _input(widgets, option, options[option.name])
-        said = widgets.HTML(f"<i>{html.escape(option.help or allowed(option))}</i>")
-        box.observe(_setter(options, option, said), "value")
+        said = widgets.HTML(f"<i>{html.escape(option.help or option.may_be())}</i>")
+        box.observe(_setter(options, option, said, shown), "value")
         inputs[option.name] = box
         label = widgets.HTML(f"<b>{html.escape(_label(option))}</b>", layout=widgets.Layout(width="200px"))
         children.append(widgets.HBox([label, box, said]))
 
     def show(name: str, value: Any) -> None:
-        shown = str(value) if isinstance(inputs[name], widgets.Text) else value
-        if inputs[name].value != shown:
-            inputs[name].value = shown
+        box = inputs[name]
+        is_text = isinstance(box, (widgets.Text, widgets.Textarea))
+        shown.add(name)
+        try:
+            if isinstance(box, widgets.Dropdown) and value not in dict(box.options).values():
+                box.options = (*box.options, (str(value), value))  # a profile may set what users cannot choose
+            box.value = _as_text(value) if is_text else value
+        finally:
+            shown.discard(name)
 
     watch(options, show)
     return widgets.VBox(children)
@@ -154,12 +163,17 @@ def _label(option: Option) -> str:
     return f"{label} ({option.unit})" if option.unit and option.unit not in label else label
 
 
-def _setter(options: Options, option: Option, said: Any) -> Callable[[Any], None]:
+def _setter(options: Options, option: Option, said: Any, shown: set[str]) -> Callable[[Any], None]:
+    """Return what takes over a value from its box; ``shown`` are those that are being put there, and not by hand."""
+
     def changed(change: Any) -> None:
+        if option.name in shown:
+            return
         try:
-            options[option.name] = change["new"]
-            said.value = f"<i>{html.escape(option.help or allowed(option))}</i>"
-        except GatewayError as error:
+            value = change["new"]
+            options[option.name] = from_lines(value, option.name) if option.kind is Kind.MAPPING else value
+            said.value = f"<i>{html.escape(option.help or option.may_be())}</i>"
+        except (GatewayError, Invalid) as error:
             said.value = f"<b>{html.escape(str(error))}</b>"
 
     return changed
@@ -171,9 +185,18 @@ def _input(widgets: Any, option: Option, value: Any) -> Any:
     if option.kind is Kind.BOOLEAN:
         return widgets.Checkbox(value=value, indent=False, disabled=disabled)
     if option.kind is Kind.CHOICE:
-        return widgets.Dropdown(value=value, options=list(option.choices), disabled=disabled)
+        choices = [(label, choice) for choice, label in option.all_choices.items()]
+        return widgets.Dropdown(value=value, options=choices, disabled=disabled)
+    if option.kind is Kind.MAPPING:
+        return widgets.Textarea(
+            value=to_lines(value), placeholder="NAME=text", continuous_update=False, disabled=disabled
+        )
     if option.kind is Kind.INTEGER:
         return widgets.IntText(value=value, disabled=disabled)
     if option.kind is Kind.FLOAT:
         return widgets.FloatText(value=value, disabled=disabled)
     return widgets.Text(value=str(value), continuous_update=False, disabled=disabled)
+
+
+def _as_text(value: Any) -> str:
+    return to_lines(value) if isinstance(value, dict) else str(value)

@@ -5,6 +5,7 @@ Both walk the same declarations (``config/schema.py``), so they cannot say diffe
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from tidegate.config.load import Loaded, Location, dotted
 from tidegate.config.schema import Settings, default_data
+from tidegate.model.durations import NEVER
 from tidegate.settings import Unit
 
 WIDTH = 100
@@ -131,7 +133,8 @@ def _options(name: str, value: dict[str, Any]) -> list[str]:
         return [f"{name}: {{}}"]
     plain = {key: _plain(v.model_dump(exclude_unset=True)) for key, v in value.items()}
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-    return [f"{name}:", *textwrap.indent(text, "  ").rstrip().split("\n")]
+    indent = " " * (len(name) - len(name.lstrip()) + 2)
+    return [f"{name}:", *textwrap.indent(text, indent).rstrip().split("\n")]
 
 
 def _value(settings: Settings, location: Location) -> Any:
@@ -148,6 +151,8 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, Enum):
         return value.value
+    if value == math.inf:
+        return NEVER
     return str(value) if isinstance(value, Path) else value
 
 

@@ -178,7 +178,7 @@ def _walk(node: yaml.Node, at: Location, lines: dict[Location, int]) -> Iterator
 
 
 def dotted(location: Location) -> str:
-    """Return a location as people write it: ``limits.max_workers``."""
+    """Return a location as people write it: ``limits.cluster.workers``."""
     return ".".join(str(part) for part in location)
 
 

@@ -10,6 +10,7 @@ file in which they stand.
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -19,8 +20,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from tidegate.model.options import Kind
-from tidegate.settings import FilePath, Section, Unit
+from tidegate.config.budgets import BudgetSettings
+from tidegate.config.limits import LimitSettings
+from tidegate.config.options import OptionSettings, ProfileSettings
+from tidegate.config.prices import PriceSettings
+from tidegate.settings import Duration, FilePath, Section, Unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,48 +217,22 @@ class Authentication(Section):
     """Groups that are made here, to each its members, besides those that an authenticator vouches for."""
 
 
-def _check_scalar(value: Any) -> Any:
-    if isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError("it must be a number, text, true or false")
+class Ends(Section):
+    """When a cluster ends by itself, so that nobody has to remember to end it; its owner reads afterwards why."""
 
-
-# Not a union of types: which of them is right depends on the option, and is checked there.
-Scalar = Annotated[Any, AfterValidator(_check_scalar)]
-
-
-class OptionSettings(Section):
-    """An option that users may set when they create a cluster.
-
-    What is not said here is taken from the backend's own option of that name.
-    """
-
-    type: Kind | None = None
-    """Kind of its value; needed where the backend has no such option of its own."""
-    default: Scalar = None
-    """Its value when the user says nothing; the only one where it is fixed."""
-    minimum: Scalar = None
-    """Smallest value of a number. Memory may be written with a unit, such as ``512 MiB``."""
-    maximum: Scalar = None
-    """Largest value of a number."""
-    unit: str | None = None
-    """Unit of a float, such as ``GiB``; users may then write ``512 MiB``."""
-    choices: tuple[str, ...] | None = None
-    """The values of a choice."""
-    label: str | None = None
-    """What forms show."""
-    help: str | None = None
-    """A sentence for the form."""
-    fixed: bool = False
-    """Shown to users, but not changeable."""
-
-
-class Limits(Section):
-    """What one cluster may have at most."""
-
-    max_workers: Annotated[int, Field(ge=0, le=1_000_000), Unit("workers")] | None = None
-    """Workers of one cluster. By default what the backend says that it can carry: locally what the machine's memory
-    and cores allow, elsewhere 1,000."""
+    idle: Annotated[Duration, Field(gt=0)] = 1800
+    """For how long nothing must run on it. What counts as running, and what else keeps a cluster, is in the guide on
+    ends. Where users have an option ``idle_timeout``, that counts instead."""
+    no_client: Annotated[Duration, Field(gt=0)] = 300
+    """For how long all its clients must be gone while nothing runs: the kernel was killed, the laptop closed. Only
+    clusters end so that were made with ``shutdown_on_close=True``, the default of the client."""
+    lifetime: Annotated[Duration, Field(gt=0)] = math.inf
+    """For how long a cluster may run at the most, whatever runs on it. An option ``lifetime`` can make it shorter."""
+    warn: Annotated[Duration, Field(ge=0, le=86400)] = 300
+    """How long before it ends by ``idle`` or ``lifetime`` this is announced: half of that time at the most. No cluster
+    ends before the announcement is so old."""
+    longest_keep: Annotated[Duration, Field(gt=0)] = 86400
+    """For how long somebody may keep an unused cluster at a time."""
 
 
 class Sharing(Section):
@@ -336,8 +314,21 @@ class Settings(Section):
     """Where clusters run."""
     options: dict[str, OptionSettings] = Field(default_factory=dict)
     """What users may choose, by name, in the order of the form. Empty: what the backend offers by itself."""
-    limits: Limits = Limits()
-    """What one cluster may have at most."""
+    profiles: dict[str, ProfileSettings] = Field(default_factory=dict)
+    """Sets of options under a name, such as ``small`` and ``large``. Users choose one by the option ``profile``;
+    without a word from them it is the first."""
+    options_hook: str | None = None
+    """A function of yours that decides on options what cannot be declared: ``module:function``, or ``FILE.py:function``
+    with a path that is relative to this file. It is called with the user's name, their groups and the values of all
+    options, and returns the values that it changes; what it raises is told to the user."""
+    limits: LimitSettings = LimitSettings()
+    """How much may be held at most: by a cluster, a user, a group and all together."""
+    prices: PriceSettings = PriceSettings()
+    """What it costs to run something."""
+    budgets: BudgetSettings = BudgetSettings()
+    """How much may be used within a window of days, by a user and by a group."""
+    ends: Ends = Ends()
+    """When clusters end by themselves."""
     sharing: Sharing = Sharing()
     """What users may give each other on their clusters."""
     proxy: Proxy = Proxy()
@@ -346,5 +337,7 @@ class Settings(Section):
     """How long to wait."""
     audit: Audit = Audit()
     """Who did what to which cluster, from where, and what came of it."""
+    usage_days: Annotated[float, Field(gt=0, le=36500), Unit("days")] = 400
+    """How long it stays on record what each cluster used on each day: a year, and the time in which somebody asks."""
     history_days: Annotated[float, Field(gt=0), Unit("days")] = 30
     """How long a cluster that has ended stays on record, with its events, reason and logs."""

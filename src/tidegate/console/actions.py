@@ -7,9 +7,9 @@ from starlette.responses import RedirectResponse, Response
 
 from tidegate.api.access import caller
 from tidegate.api.address import address_of
-from tidegate.api.audited import facts_of, tell_bounds, tell_size
+from tidegate.api.audited import facts_of, tell_bounds, tell_keep, tell_size
 from tidegate.api.services import services_of
-from tidegate.console.forms import read_count, read_options
+from tidegate.console.forms import read_count, read_labels, read_options
 from tidegate.console.pages import home, show_cluster_page
 from tidegate.model.errors import Conflict, Invalid, TidegateError
 
@@ -19,8 +19,15 @@ async def create_cluster(request: Request) -> Response:
     clusters = services_of(request).clusters
     form = await request.form()
     try:
-        cluster = await clusters.create(caller(request), read_options(form, clusters.options()))
+        cluster = await clusters.create(
+            caller(request),
+            read_options(form, clusters.options(caller(request))),
+            whole=True,
+            alias=str(form.get("alias", "")).strip(),
+            labels=read_labels(str(form.get("labels", ""))),
+        )
     except TidegateError as error:
+        facts_of(request).error = error
         return await home(request, error=error, given={k: str(v) for k, v in form.items()})
     facts_of(request).cluster = cluster.name
     return go_to(request, f"/clusters/{cluster.name}")
@@ -53,6 +60,18 @@ async def limit_cluster(request: Request, name: str) -> Response:
         await services_of(request).clusters.limit(caller(request), name, read_count(asked))
     except (Invalid, Conflict) as error:
         return await show_cluster_page(request, name, words=error.message, status=error.status)
+    return go_to(request, f"/clusters/{name}")
+
+
+async def keep_cluster(request: Request, name: str) -> Response:
+    """Keep a cluster for its usual time, counted anew."""
+    facts_of(request).detail = tell_keep(None)
+    try:
+        _, note = await services_of(request).clusters.keep(caller(request), name)
+    except Conflict as error:
+        return await show_cluster_page(request, name, words=error.message, status=error.status)
+    if note is not None:
+        return await show_cluster_page(request, name, words=note)
     return go_to(request, f"/clusters/{name}")
 
 

@@ -15,13 +15,14 @@ from tidegate.api.address import address_of
 from tidegate.api.events import seconds_for
 from tidegate.api.services import services_of
 from tidegate.console import live
+from tidegate.console.forms import option_fields
 from tidegate.console.render import page, render
 from tidegate.console.views import MadeLink, view_cluster, view_events, view_links
 from tidegate.control.catalogue import Whose
 from tidegate.control.shares import SharingRules
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.errors import NotAllowed, NotVisible, TidegateError
-from tidegate.model.options import Option
+from tidegate.model.options import OptionSet
 from tidegate.model.permissions import Action, shared_rights, usable_rights
 from tidegate.model.principal import Principal
 
@@ -58,7 +59,9 @@ async def show_home(request: Request) -> Response:
     return await home(request)
 
 
-async def home(request: Request, *, error: TidegateError | None = None, given: Mapping[str, str] = {}) -> Response:
+async def home(
+    request: Request, *, error: TidegateError | None = None, given: Mapping[str, str] | None = None
+) -> Response:
     """Return the first page; with ``error``, the form for a new cluster says what was wrong with ``given``."""
     services = services_of(request)
     whose, owner = _asked(request)
@@ -70,10 +73,10 @@ async def home(request: Request, *, error: TidegateError | None = None, given: M
         title=_TITLES[whose],
         tabs=[(one.value, label) for one, label in _TABS.items() if one is not Whose.ALL or caller(request).admin],
         query=urlencode({"of": whose.value} | ({"owner": owner} if owner else {})),
-        options=services.clusters.options().options,
+        fields=option_fields(services.clusters.options(caller(request)), given),
         error=error.message if error else None,
         wrong=getattr(error, "field", None),
-        given=given,
+        given=given or {},
     )
 
 
@@ -185,7 +188,7 @@ async def _details_of(request: Request, cluster: Cluster) -> dict[str, Any]:
         "cluster": view_cluster(cluster, now, caller(request)),
         "shares": cluster.shares if is_told else (),
         "links": view_links(cluster.links if is_told else (), now),
-        "options": [(o.label or o.name, _shown(o, cluster)) for o in services.clusters.options().options],
+        "options": _chosen(services.clusters.options(caller(request)), cluster),
         "versions": dict(facts.versions) if facts else {},
         "limit": cluster.spec.max_workers,
         "limit_reason": cluster.spec.max_workers_reason,
@@ -193,11 +196,17 @@ async def _details_of(request: Request, cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def _shown(option: Option, cluster: Cluster) -> str:
-    value = cluster.options.get(option.name)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "" if value is None else option.describe(value)
+def _chosen(options: OptionSet, cluster: Cluster) -> list[tuple[str, str]]:
+    """Return the options of a cluster, for people; some may not be offered any more, or not to who looks."""
+    by_name = {option.name: option for option in options.options}
+    rows = []
+    for name, value in cluster.options.items():
+        option = by_name.get(name)
+        words = f"{value}" if option is None else option.describe(value)
+        if isinstance(value, bool):
+            words = "yes" if value else "no"
+        rows.append((option.label or name if option else name, words))
+    return rows
 
 
 async def show_logs(request: Request, name: str) -> Response:

@@ -14,7 +14,20 @@ from starlette.responses import Response
 
 from tidegate.api.access import GuardedRoute, Rule, anyone, form, page, reader, user
 from tidegate.api.app import Failure
-from tidegate.console import actions, assets, audit, dashboards, failures, pages, session, shares, tokens
+from tidegate.console import (
+    actions,
+    assets,
+    audit,
+    dashboards,
+    failures,
+    limits,
+    options,
+    pages,
+    session,
+    shares,
+    tokens,
+    usage,
+)
 from tidegate.model.audit import Deed
 from tidegate.wire.names import LINK_PATH
 
@@ -43,6 +56,7 @@ class Console:
             _route("POST", "/console/clusters", user, actions.create_cluster, Deed.CLUSTER_CREATE),
             _route("POST", "/console/clusters/{name}/size", user, actions.resize_cluster, Deed.CLUSTER_SCALE),
             _route("POST", "/console/clusters/{name}/stop", user, actions.stop_cluster, Deed.CLUSTER_STOP),
+            _route("POST", "/console/clusters/{name}/keep", user, actions.keep_cluster, Deed.CLUSTER_KEEP),
             _route("POST", "/console/clusters/{name}/limit", user, actions.limit_cluster, Deed.LIMIT_SET),
             _route("POST", _SHARES, user, shares.give_share, Deed.SHARE_GIVE),
             _route("POST", _SHARES + "/withdraw", user, shares.withdraw_share, Deed.SHARE_WITHDRAW),
@@ -51,6 +65,12 @@ class Console:
             _route("GET", "/tokens", page, tokens.show_tokens),
             _route("POST", "/console/tokens", user, tokens.create_token, Deed.TOKEN_CREATE),
             _route("POST", "/console/tokens/{id}/revoke", user, tokens.revoke_token, Deed.TOKEN_REVOKE),
+            _route("GET", "/limits", page, limits.show_limits),
+            _route("POST", "/console/limits", user, limits.set_limit, Deed.LIMIT_SET),
+            _route("POST", "/console/limits/unset", user, limits.unset_limit, Deed.LIMIT_UNSET),
+            _route("GET", "/usage", page, usage.show_usage),
+            _route("GET", "/usage.csv", page, usage.download_usage),
+            _route("GET", "/options", page, options.show_options),
             _route("GET", "/audit", page, audit.show_audit),
             _route("GET", "/console/static/{file}", anyone, assets.show_asset),
             _route("GET", "/favicon.ico", anyone, assets.show_icon),

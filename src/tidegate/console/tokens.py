@@ -14,7 +14,7 @@ from tidegate.api.services import services_of
 from tidegate.authn.personal import DAY
 from tidegate.console.render import page
 from tidegate.console.views import view_token
-from tidegate.model.errors import Invalid, NotAllowed, QuotaExceeded, TidegateError
+from tidegate.model.errors import Invalid, LimitReached, NotAllowed, TidegateError
 from tidegate.model.principal import Scope
 
 
@@ -32,7 +32,7 @@ async def create_token(request: Request) -> Response:
         days = _read_days(form.get("days", ""))
         token, secret = await services_of(request).tokens.create(caller(request), label, days=days, scope=scope)
         facts_of(request).detail = f"{token.id}, {scope.value}: {token.label}"
-    except (Invalid, NotAllowed, QuotaExceeded) as error:
+    except (Invalid, NotAllowed, LimitReached) as error:
         return await _tokens_page(request, error=error)
     return await _tokens_page(request, secret=secret)
 

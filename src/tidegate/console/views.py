@@ -8,9 +8,13 @@ from datetime import datetime, timezone
 
 from tidegate.authn.tokens import DAY
 from tidegate.model.cluster import Cluster, ClusterState, Reason, Target
+from tidegate.model.durations import describe_duration
+from tidegate.model.ends import foreseen
 from tidegate.model.event import RecordedEvent
+from tidegate.model.line import shortage
 from tidegate.model.permissions import VIEWERS, Action, Rights, shared_rights, usable_rights
 from tidegate.model.principal import Principal, Scope, Token
+from tidegate.model.reasons import LIFETIME
 from tidegate.model.share import ShareLink
 from tidegate.model.workers import worker_counts
 
@@ -38,6 +42,15 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class EndingView:
+    """The end of a cluster that comes by itself: in words, whether it is near, and whether to keep it helps."""
+
+    words: str
+    near: bool
+    can_be_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterView:
     """A cluster as the pages show it.
 
@@ -51,8 +64,14 @@ class ClusterView:
         Workers.
     bounds : str
         The adaptive bounds, such as ``2-10``; empty where the size is set by hand.
+    title : str
+        What it is called: its alias, else its name.
+    labels : sequence of pairs
+        What its owner notes of it.
     reason, trouble : Reason or None
         Why it ended; why its workers do not stay.
+    shortage : sequence of str
+        What limits left it without, in sentences.
     has_dashboard : bool
         Whether there is a dashboard to go to.
     owner : str
@@ -63,9 +82,13 @@ class ClusterView:
         What the viewer may do with it now: an ended cluster cannot be stopped, whoever asks.
     standing : str
         By what somebody else than the owner sees it, as a sentence.
+    ending : EndingView or None
+        When it ends by itself, if that is in sight.
     """
 
     name: str
+    title: str
+    labels: Sequence[tuple[str, str]]
     state: str
     tone: str
     shape: str
@@ -77,11 +100,13 @@ class ClusterView:
     ended: Moment | None
     reason: Reason | None
     trouble: Reason | None
+    shortage: Sequence[str]
     has_dashboard: bool
     owner: str
     is_mine: bool
     rights: frozenset[str]
     standing: str
+    ending: EndingView | None = None
 
 
 def view_cluster(cluster: Cluster, now: float, viewer: Principal) -> ClusterView:
@@ -97,6 +122,8 @@ def view_cluster(cluster: Cluster, now: float, viewer: Principal) -> ClusterView
         rights &= VIEWERS
     return ClusterView(
         name=cluster.name,
+        title=cluster.alias or cluster.name,
+        labels=tuple(sorted(cluster.labels.items())),
         state=state.value.capitalize(),
         tone=_TONES[state],
         shape=f"{_count(cluster.spec.worker_cores, 'core')} · {cluster.spec.worker_memory / GIB:.3g} GiB",
@@ -108,12 +135,22 @@ def view_cluster(cluster: Cluster, now: float, viewer: Principal) -> ClusterView
         ended=view_moment(cluster.stopped_at, now) if cluster.stopped_at is not None else None,
         reason=cluster.reason,
         trouble=next((g.trouble for g in cluster.groups if g.trouble and g.failures), None) if not leaving else None,
+        shortage=shortage(cluster),
         has_dashboard=running and facts is not None and facts.dashboard_port is not None,
         owner=cluster.owner,
         is_mine=cluster.owner == viewer.name,
         rights=frozenset(action.value for action in rights),
         standing=_standing(cluster, viewer, rights),
+        ending=_view_ending(cluster, now),
     )
+
+
+def _view_ending(cluster: Cluster, now: float) -> EndingView | None:
+    ending = foreseen(cluster)
+    if ending is None:
+        return None
+    words = f"Ends in {describe_duration(ending.at - now)}: {ending.why}"
+    return EndingView(words, ending.code in cluster.activity.warned, ending.code != LIFETIME)
 
 
 def _standing(cluster: Cluster, viewer: Principal, rights: Rights) -> str:
@@ -245,23 +282,6 @@ def view_moment(at: float, now: float) -> Moment:
     """Return the words for the time ``at``."""
     exact = datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
     return Moment(f"{describe_duration(now - at)} ago" if now - at >= JUST_NOW_SECONDS else "just now", exact)
-
-
-def describe_duration(seconds: float) -> str:
-    """Return a duration in the two largest units that matter.
-
-    >>> describe_duration(42), describe_duration(3 * 3600 + 20 * 60)
-    ('42 s', '3 h 20 min')
-    """
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min"
-    if whole < 86400:
-        hours, minutes = whole // 3600, whole % 3600 // 60
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return _count(whole // 86400, "day")
 
 
 def _count(number: float, noun: str) -> str:

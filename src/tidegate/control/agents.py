@@ -14,6 +14,7 @@ from collections.abc import Callable
 from tidegate.control.bus import Bus, of_cluster
 from tidegate.control.credentials import revocation_lists
 from tidegate.control.records import Records
+from tidegate.model.admission import grow, is_short
 from tidegate.model.errors import Busy, Refused
 from tidegate.model.report import Report, Wanted, absorb, wanted_of
 from tidegate.wire.agent import WantedBody
@@ -69,13 +70,23 @@ class Agents:
         Returns the time, in seconds since the epoch.
     pace : ReportPace, optional
         How often each of them may report.
+    clientless : callable, optional
+        Returns for how many seconds no client of a cluster has been connected; None if one is, or nobody knows.
     """
 
-    def __init__(self, records: Records, bus: Bus, clock: Callable[[], float], pace: ReportPace | None = None) -> None:
+    def __init__(
+        self,
+        records: Records,
+        bus: Bus,
+        clock: Callable[[], float],
+        pace: ReportPace | None = None,
+        clientless: Callable[[str], float | None] = lambda name: None,
+    ) -> None:
         self._records = records
         self._bus = bus
         self._clock = clock
         self._pace = pace or ReportPace()
+        self._clientless = clientless
 
     async def check(self, name: str, token: str) -> None:
         """Make sure that the bearer of this token is the agent of this cluster: before anything else that it says.
@@ -101,7 +112,9 @@ class Agents:
         wait = self._pace.admit(name)
         if wait > 0:
             await asyncio.sleep(wait)
-        cluster = await self._records.change(name, lambda c: absorb(c, report, self._clock()))
+        cluster = await self._records.change(name, lambda c: absorb(c, report, self._clock(), self._clientless(name)))
+        if cluster is not None and is_short(cluster):
+            cluster = await self._records.admit(name, grow)
         return wanted_of(cluster, report.facts.attempt)
 
     async def revocations(self, name: str, wanted: Wanted) -> str:

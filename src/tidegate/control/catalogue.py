@@ -23,6 +23,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable
 from enum import Enum
 
 from tidegate.model.cluster import Cluster, ClusterState
+from tidegate.model.naming import has_alias
 from tidegate.model.principal import Principal
 from tidegate.model.share import Grantee, grantees_of
 from tidegate.store.base import Changes, Store
@@ -91,6 +92,7 @@ class Catalogue:
         self._entries: dict[str, Entry] = {}
         self._owners: dict[str, _Listed] = {}
         self._grantees: dict[Grantee, _Listed] = {}
+        self._called: dict[tuple[str, str], dict[str, Cluster]] = {}
         self._all = _Listed()
         self._ended = 0
         self._pruned_before = 0.0
@@ -107,6 +109,12 @@ class Catalogue:
             cluster = await self._store.load(name)
             return None if cluster is None else Entry(cluster)
         return entry
+
+    async def called(self, owner: str, alias: str) -> Cluster | None:
+        """Return the cluster of this owner that has this alias, else the latest that had it, of those held; or None."""
+        await self._catch_up()
+        had_it = self._called.get((owner, alias), {}).values()
+        return max(had_it, key=lambda cluster: (has_alias(cluster), cluster.created_at, cluster.name), default=None)
 
     async def find(
         self,
@@ -173,7 +181,8 @@ class Catalogue:
                     self._apply(await self._store.changed_since(self._latest))
 
     def _begin(self, all_there_is: Changes) -> None:
-        self._entries, self._owners, self._grantees, self._all, self._ended = {}, {}, {}, _Listed(), 0
+        self._entries, self._owners, self._grantees, self._called = {}, {}, {}, {}
+        self._all, self._ended = _Listed(), 0
         self._pruned_before = all_there_is.pruned_before
         self._apply(all_there_is)
         ended = [entry.place for entry in self._entries.values() if entry.cluster.state.ended]
@@ -202,6 +211,8 @@ class Catalogue:
         self._owners.setdefault(cluster.owner, _Listed()).put(entry)
         for share in cluster.shares:
             self._grantees.setdefault(share.grantee, _Listed()).put(entry)
+        if cluster.alias:
+            self._called.setdefault((cluster.owner, cluster.alias), {})[cluster.name] = cluster
 
     def _drop(self, name: str) -> None:
         entry = self._entries.pop(name, None)
@@ -214,6 +225,11 @@ class Catalogue:
         for share in entry.cluster.shares:
             if self._grantees[share.grantee].drop(name):
                 del self._grantees[share.grantee]
+        if entry.cluster.alias:
+            called = self._called[entry.cluster.owner, entry.cluster.alias]
+            del called[name]
+            if not called:
+                del self._called[entry.cluster.owner, entry.cluster.alias]
 
 
 class _Listed:

@@ -15,24 +15,26 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tidegate.backends.base import Backend, Log
 from tidegate.control.bus import Bus, of_cluster
 from tidegate.control.catalogue import Catalogue, Entry, Whose
-from tidegate.control.credentials import LIFETIME, client_pem, mint
+from tidegate.control.choosing import Choosing
+from tidegate.control.credentials import client_pem, mint
 from tidegate.control.engines import ask
 from tidegate.control.follow import follow, is_told
 from tidegate.control.leaves import Leaves
 from tidegate.control.records import Records
-from tidegate.model import policy, sizing
+from tidegate.control.terms import Terms
+from tidegate.model import admission, ends, naming, policy, sizing
 from tidegate.model.cluster import DEFAULT_GROUP, Cluster, ClusterSpec, ClusterState, Target
-from tidegate.model.errors import Invalid, NotAllowed, NotVisible
+from tidegate.model.errors import NotAllowed, NotVisible
 from tidegate.model.event import Event, RecordedEvent
+from tidegate.model.limits import Ledger
 from tidegate.model.options import OptionSet
 from tidegate.model.permissions import Action, may, refusal
-from tidegate.model.policy import Capacity
 from tidegate.model.principal import Principal
 from tidegate.model.sizing import Sized, show_name
 from tidegate.store.base import Credentials
@@ -42,25 +44,6 @@ log = logging.getLogger(__name__)
 NAME_BYTES = 8
 """64 random bits, 16 characters: unique for any number of clusters, and short enough for every engine's names."""
 _UNDER_WAY = (ClusterState.REQUESTED, ClusterState.STARTING)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What holds for every cluster.
-
-    Parameters
-    ----------
-    max_workers : int or None
-        Workers of one cluster, set by the administrator; None for what the backend says that it can carry.
-    start_timeout : float
-        Seconds from the launch of a scheduler until it must have reported.
-    certificate_lifetime : float
-        Seconds for which a cluster's certificates are good.
-    """
-
-    max_workers: int | None = None
-    start_timeout: float = 120.0
-    certificate_lifetime: float = LIFETIME
 
 
 class Clusters:
@@ -76,9 +59,9 @@ class Clusters:
     bus : Bus
     clock : callable
         Returns the time, in seconds since the epoch.
-    options : OptionSet
-        What users may choose.
-    limits : Limits
+    choosing : Choosing
+        What users may choose, and what follows.
+    terms : Terms
     """
 
     def __init__(
@@ -88,8 +71,8 @@ class Clusters:
         backend: str,
         bus: Bus,
         clock: Callable[[], float],
-        options: OptionSet,
-        limits: Limits,
+        choosing: Choosing,
+        terms: Terms,
     ) -> None:
         self._records = records
         self._store = records.store
@@ -99,22 +82,26 @@ class Clusters:
         self._backend = backend
         self._bus = bus
         self._clock = clock
-        self._options = options
-        self._limits = limits
+        self._choosing = choosing
+        self._terms = terms
         # A thread of its own: those that everyone shares may all be waiting for processes to end.
         self._minting = ThreadPoolExecutor(1, thread_name_prefix="mint")
 
-    def options(self) -> OptionSet:
-        """Return what users may choose."""
-        return self._options
+    def options(self, principal: Principal) -> OptionSet:
+        """Return what ``principal`` may choose."""
+        return self._choosing.offered(principal)
 
     async def create(
         self,
         principal: Principal,
         options: Mapping[str, Any],
         *,
+        whole: bool = False,
         hints: Mapping[str, str] | None = None,
         key: str | None = None,
+        alias: Any = None,
+        labels: Any = None,
+        shutdown_on_close: bool = False,
     ) -> Cluster:
         """Admit and record a new cluster; it is launched right after.
 
@@ -124,60 +111,75 @@ class Clusters:
             Whose it will be.
         options : mapping
             Their choice among ``options()``.
+        whole : bool, optional
+            Whether that is all that a form showed: what stands there unchanged was not chosen.
         hints : mapping of str to str, optional
             What the client said of itself.
         key : str, optional
             With the key of an earlier request of the same principal, that request's cluster is returned.
+        alias : str, optional
+            What its owner calls it.
+        labels : mapping of str to str, optional
+            What its owner notes of it.
+        shutdown_on_close : bool, optional
+            Whether it is to end when its last client is gone.
 
         Raises
         ------
         Invalid
             An option is unknown or breaks its rule, or the backend cannot run what was chosen.
+        NameTaken
+            Another cluster of theirs has that alias.
+        LimitReached
+            A limit leaves no room for it.
         """
-        values, spec = await self._resolve(options, principal.name, hints or {})
+        alias, labels = naming.check_alias(alias), naming.check_labels(labels)
+        base = ClusterSpec(start_timeout=self._terms.start_timeout)
+        chosen = await self._choosing.choose(principal, options, base, whole=whole)
+        spec = self._terms.ends.applied_to(chosen.choice.spec, shutdown_on_close=shutdown_on_close)
+        spec = await self._prepare(spec, principal.name, hints or {})
+        group, note = chosen.choice.first_group(spec)
         now = self._clock()
         cluster = Cluster(
             name=secrets.token_hex(NAME_BYTES),
             owner=principal.name,
             backend=self._backend,
             spec=spec,
-            options=values,
+            options=chosen.options,
             created_at=now,
             changed_at=now,
+            groups=(group,),
+            owner_groups=tuple(sorted(principal.groups)),
+            alias=alias,
+            labels=labels,
+            prices=self._terms.prices,
         )
-        credentials = await self._mint(cluster)
-        requested = sizing.requested(cluster, principal)
-        recorded = await self._store.insert(cluster, credentials, [requested], key=key)
+        credentials = replace(await self._mint(cluster), variables=chosen.choice.variables)
+        recorded = await self._records.insert(
+            cluster, credentials, lambda new, ledger: sizing.create(new, principal, note, ledger), key=key
+        )
         if recorded.name == cluster.name:
             log.info("%s created cluster %s", principal.who, recorded.name)
-            self._bus.publish(recorded)
         return recorded
 
     async def _mint(self, cluster: Cluster) -> Credentials:
-        loop, lifetime = asyncio.get_running_loop(), self._limits.certificate_lifetime
+        loop, lifetime = asyncio.get_running_loop(), self._terms.certificate_lifetime
         return await loop.run_in_executor(self._minting, mint, cluster.name, cluster.created_at, lifetime)
 
-    async def _resolve(
-        self, options: Mapping[str, Any], owner: str, hints: Mapping[str, str]
-    ) -> tuple[dict[str, Any], ClusterSpec]:
-        values, spec = policy.resolve(self._options, options)
+    async def _prepare(self, spec: ClusterSpec, owner: str, hints: Mapping[str, str]) -> ClusterSpec:
         backend = self._backends[self._backend]
         spec = await ask("create a cluster", backend.prepare(spec, owner, hints))
-        capacity = self._capacity(backend, spec)
-        return values, replace(
-            spec,
-            max_workers=capacity.max_workers,
-            max_workers_reason=capacity.reason,
-            start_timeout=self._limits.start_timeout,
-        )
+        rules = self._records.rules.overlaid(await self._store.rules())
+        capacity = admission.capacity(spec, rules.of_clusters(), backend.capacity)
+        return replace(spec, max_workers=capacity.max_workers, max_workers_reason=capacity.reason)
 
-    def _capacity(self, backend: Backend, spec: ClusterSpec) -> Capacity:
-        if self._limits.max_workers is not None:
-            return Capacity(self._limits.max_workers, "set by the administrator of this gateway")
-        capacity = backend.capacity(spec)
-        if capacity.max_workers < 1:
-            raise Invalid(f"cannot create a cluster: not even one such worker fits. {capacity.reason}")
-        return capacity
+    async def resolve(self, principal: Principal, name: str) -> str:
+        """Return the global name of the cluster that ``principal`` means by ``name``: that name or an alias of theirs.
+
+        What means nothing is returned as it is. Whether they may see what they mean is asked elsewhere.
+        """
+        meant = await self._catalogue.called(principal.name, name) if naming.can_be_alias(name) else None
+        return name if meant is None else meant.name
 
     async def get(self, principal: Principal, name: str, action: Action = Action.SEE) -> Cluster:
         """Return one cluster, if ``principal`` may do ``action`` to it.
@@ -241,7 +243,7 @@ class Clusters:
         """
         await self.get(principal, name, Action.SCALE)
         asked = policy.check_count(count)
-        return await self._size(name, lambda cluster: sizing.scale(cluster, group, asked, principal))
+        return await self._admit(name, lambda cluster, ledger: sizing.scale(cluster, group, asked, principal, ledger))
 
     async def adapt(
         self,
@@ -259,21 +261,43 @@ class Clusters:
         """
         await self.get(principal, name, Action.SCALE)
         if not active:
-            return await self._size(name, lambda cluster: sizing.stop_adapting(cluster, group, principal))
-        return await self._size(name, lambda cluster: sizing.adapt(cluster, group, minimum, maximum, principal))
+            return await self._change(name, lambda cluster: sizing.stop_adapting(cluster, group, principal)), None
+        return await self._admit(
+            name, lambda cluster, ledger: sizing.adapt(cluster, group, minimum, maximum, principal, ledger)
+        )
 
     async def limit(self, principal: Principal, name: str, most: Any) -> Cluster:
         """Set the most workers that a cluster may have; what runs goes on."""
         await self.get(principal, name, Action.LIMIT)
         checked = sizing.check_limit(most)
-        cluster, _ = await self._size(name, lambda cluster: sizing.limit(cluster, checked, principal))
+        cluster = await self._change(name, lambda cluster: sizing.limit(cluster, checked, principal))
         log.info("%s limited cluster %s to %d workers", principal.who, name, checked)
         return cluster
+
+    async def keep(self, principal: Principal, name: str, seconds: Any = None) -> tuple[Cluster, str | None]:
+        """Keep a cluster that nobody uses: for so many seconds, or by default for its usual time anew.
+
+        Returns
+        -------
+        cluster : Cluster
+        note : str or None
+            What ends it all the same, or keeps it for less than asked.
+        """
+        await self.get(principal, name, Action.SCALE)
+        asked, longest, note = ends.check_keep(seconds), self._terms.ends.longest_keep, None
+
+        def keep(cluster: Cluster) -> Sized:
+            nonlocal note
+            kept = ends.keep(cluster, asked, longest, principal, self._clock())
+            note = kept.note
+            return kept
+
+        return await self._change(name, keep), note
 
     async def stop(self, principal: Principal, name: str) -> Cluster:
         """Ask for the end of a cluster; nothing happens if it has ended or is ending."""
         await self.get(principal, name, Action.STOP)
-        cluster, _ = await self._size(name, lambda cluster: sizing.stop(cluster, principal))
+        cluster = await self._change(name, lambda cluster: sizing.stop(cluster, principal))
         log.info("%s stopped cluster %s", principal.who, name)
         return cluster
 
@@ -352,16 +376,30 @@ class Clusters:
         recorded = await self._store.last_events(cluster.name, limit)
         return [event for event in recorded if is_told(event, principal, cluster)]
 
-    async def _size(self, name: str, alter: Callable[[Cluster], Sized]) -> tuple[Cluster, str | None]:
-        note: str | None = None
+    async def _change(self, name: str, alter: Callable[[Cluster], Sized]) -> Cluster:
+        """Change a record in a way that takes no more than it has."""
 
         def change(cluster: Cluster) -> tuple[Cluster, tuple[Event, ...]]:
-            nonlocal note
             sized = alter(cluster)
-            note = sized.note
             return sized.cluster, sized.events
 
-        changed = await self._records.change(name, change)
-        if changed is None:
-            raise NotVisible(f"Cluster {show_name(name)} not found")
-        return changed, note
+        return _there(name, await self._records.change(name, change))
+
+    async def _admit(self, name: str, alter: Callable[[Cluster, Ledger], Sized]) -> tuple[Cluster, str | None]:
+        """Change a record within the limits, and return what they made less than asked."""
+        note: str | None = None
+
+        def decide(cluster: Cluster, ledger: Ledger) -> tuple[Cluster, tuple[Event, ...]]:
+            nonlocal note
+            sized = alter(cluster, ledger)
+            note = sized.note
+            # Whoever sizes a cluster is about to use it.
+            return ends.touch(sized.cluster, self._clock()) if sized.events else sized.cluster, sized.events
+
+        return _there(name, await self._records.admit(name, decide)), note
+
+
+def _there(name: str, cluster: Cluster | None) -> Cluster:
+    if cluster is None:
+        raise NotVisible(f"Cluster {show_name(name)} not found")
+    return cluster

@@ -208,6 +208,8 @@ class LaunchFiles:
             "worker.key": credentials.worker_key,
             "agent.json": json.dumps(agent),
         }
+        if credentials.variables:
+            texts["variables.json"] = json.dumps(dict(credentials.variables))
         return {name: text.encode() for name, text in texts.items()} | _agent_sources()
 
 

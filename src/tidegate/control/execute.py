@@ -122,7 +122,8 @@ class Executor:
 
     def _gave_up(self, cluster: Cluster) -> bool:
         # A backend that fails at every try would be asked for ever, and its user would wait for ever.
-        return self._clock() >= cluster.created_at + cluster.spec.start_timeout
+        # It may have been created long before it was let in.
+        return self._clock() >= cluster.changed_at + cluster.spec.start_timeout
 
     async def _publish(self, cluster: Cluster) -> bool:
         """Open the way; False when it would not lead to this cluster, and that is recorded.

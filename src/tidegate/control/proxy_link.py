@@ -53,8 +53,8 @@ class ProxyLink:
 
     def __init__(self, name: str, pid: int, directory: int, whole_table: Callable[[], Sequence[Route]]) -> None:
         self.name = name
-        self.counts: dict[str, int] = {}
-        """Connections per cluster, as the proxy said last."""
+        self.counts: dict[str, int] | None = None
+        """Connections per cluster, as the proxy said last; None while it is not connected, or has not said it yet."""
         self._pid = pid
         self._directory = directory
         self._whole_table = whole_table
@@ -176,7 +176,7 @@ class ProxyLink:
 
     def _drop(self) -> None:
         self._in_step = False
-        self.counts = {}
+        self.counts = None
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.transport.abort()

@@ -21,6 +21,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 from tidegate.backends.base import Backend
@@ -30,9 +31,11 @@ from tidegate.control.execute import Executor
 from tidegate.control.observe import Observer
 from tidegate.control.records import Records
 from tidegate.control.workqueue import WorkQueue
+from tidegate.model.admission import grow, in_turn, serve
 from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.errors import Busy, TidegateError
 from tidegate.model.lifecycle import CLOCK_STEP, due, needs_look, plan, rewind
+from tidegate.model.line import in_line, is_waiting, waits_for
 from tidegate.model.observation import Seen
 from tidegate.model.steps import Mark, Step
 from tidegate.model.workers import DEFAULT_TIMING, Timing
@@ -162,6 +165,19 @@ class Reconciler:
             for cluster in clusters:
                 if rewind(cluster, now) is not cluster or plan(cluster, seen.get(cluster.name), now, self._timing):
                     self._queue.add(cluster.name)
+        await self._hand_out(active)
+
+    async def _hand_out(self, active: Sequence[Cluster]) -> None:
+        """Give those who wait what has become free under the limits: first the line, then those whose load asks."""
+        waiting: list[Cluster] = []
+        for cluster in in_line(active, self._records.rules.weights, self._clock()):
+            blocked = frozenset(limit for c in waiting if (limit := waits_for(c)) is not None)
+            turn = partial(serve, blocked=blocked, place=len(waiting) + 1)
+            served = await self._records.admit(cluster.name, turn)
+            if served is not None and is_waiting(served):
+                waiting.append(served)
+        for cluster in in_turn(active):
+            await self._records.admit(cluster.name, grow)
 
     async def resume(self) -> None:
         """Take over the clusters of an earlier control process.

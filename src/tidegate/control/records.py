@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from tidegate.control.bus import Bus
+from tidegate.model.admission import Admission, Decide
 from tidegate.model.cluster import Cluster
 from tidegate.model.errors import Busy
 from tidegate.model.event import Event
-from tidegate.store.base import StaleRecord, Store
+from tidegate.model.limits import Ledger, Rules
+from tidegate.store.base import Credentials, StaleRecord, Store
 
 Alter = Callable[[Cluster], tuple[Cluster, Sequence[Event]]]
 """From a record to the record that it should become, and the events to go with it. It may be called several times."""
@@ -19,10 +22,22 @@ within the milliseconds of one request do not happen to an honest cluster."""
 
 
 class Records:
-    """The only way in which control writes clusters: so every change reaches the bus."""
+    """The only way in which control writes clusters: so every change reaches the bus, and what is to hold more is held
+    against the limits.
 
-    def __init__(self, store: Store, bus: Bus) -> None:
+    Parameters
+    ----------
+    store : Store
+    bus : Bus
+    rules : Rules, optional
+        The limits of the configuration. Those of the run time are in the store.
+    """
+
+    def __init__(self, store: Store, bus: Bus, rules: Rules | None = None) -> None:
         self.store = store
+        self.rules = rules or Rules()
+        self.spent: Callable[[str, Collection[str]], str | None] = lambda owner, groups: None
+        """Tells which budget is spent for which the clusters of an owner in some groups count, in words."""
         self._bus = bus
 
     async def load(self, name: str) -> Cluster | None:
@@ -52,3 +67,35 @@ class Records:
             except StaleRecord:
                 continue
         raise Busy(f"cannot change cluster {name} now: it is being changed by others. Try again in a moment")
+
+    async def insert(
+        self, cluster: Cluster, credentials: Credentials, decide: Decide, *, key: str | None = None
+    ) -> Cluster:
+        """Record a new cluster as ``decide`` has it, or return the one of the same key. What it raises is raised."""
+        recorded = await self.store.insert(cluster, credentials, [], key=key, admission=self._admission(decide))
+        if recorded.name == cluster.name:
+            self._bus.publish(recorded)
+        return recorded
+
+    def _admission(self, decide: Decide) -> Admission:
+        def knowing_budgets(cluster: Cluster, ledger: Ledger) -> tuple[Cluster, Sequence[Event]]:
+            return decide(cluster, replace(ledger, spent=self.spent(cluster.owner, cluster.owner_groups)))
+
+        return Admission(self.rules, knowing_budgets)
+
+    async def admit(self, name: str, decide: Decide) -> Cluster | None:
+        """Change a record by what ``decide`` makes of it and the ledger, in one transaction; None if there is none.
+
+        Unlike ``change``, this may have the cluster hold more than before.
+        """
+        before: int | None = None
+
+        def noting(cluster: Cluster, ledger: Ledger) -> tuple[Cluster, Sequence[Event]]:
+            nonlocal before
+            before = cluster.revision
+            return decide(cluster, ledger)
+
+        saved = await self.store.admit(name, self._admission(noting))
+        if saved is not None and saved.revision != before:
+            self._bus.publish(saved)
+        return saved

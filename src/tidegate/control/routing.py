@@ -123,9 +123,15 @@ class Routing:
         """End the dashboards that are open because of a session (its mark) or a token (its id) that has ended."""
         await self._push(Change("end", {"by": by}))
 
-    def connections(self, name: str) -> int:
-        """Return how many connections the proxies hold to this cluster."""
-        return sum(link.counts.get(name, 0) for link in self._links.values())
+    def connections(self, name: str) -> int | None:
+        """Return how many connections the proxies hold to a cluster; None while a proxy is away, or there is none."""
+        counts = [link.counts for link in self._links.values() if not link.ended]
+        known = [count for count in counts if count is not None]
+        return sum(count.get(name, 0) for count in known) if known and len(known) == len(counts) else None
+
+    def open_ways(self) -> set[str]:
+        """Return the clusters to which a way is open."""
+        return set(self._table)
 
     def proxies(self) -> int:
         """Return how many proxies are connected and in step."""

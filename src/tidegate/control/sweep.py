@@ -18,6 +18,7 @@ from tidegate.backends.base import Backend
 from tidegate.control.engines import ask
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.errors import TidegateError
+from tidegate.model.usage import DAY_SECONDS
 from tidegate.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -31,12 +32,14 @@ class SweepSettings:
     """How often, and how long history stays.
 
     ``interval`` in seconds: an orphan costs money, a listing costs the engine one call. ``prune_interval`` in seconds.
-    ``keep`` is how many seconds a cluster that has ended stays on record, with its events and logs.
+    ``keep`` is how many seconds a cluster that has ended stays on record, with its events and logs; ``keep_usage`` how
+    long what it used does.
     """
 
     interval: float = 60.0
     prune_interval: float = 3600.0
     keep: float = 30 * 86400.0
+    keep_usage: float = 400 * 86400.0
 
 
 DEFAULT_SWEEP = SweepSettings()
@@ -71,6 +74,8 @@ class Sweep:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._for_ever(self.stop_orphans, self._settings.interval), name="sweep")
             tasks.create_task(self._for_ever(self.prune, self._settings.prune_interval), name="prune")
+            prune_usage = self._for_ever(self.prune_usage, self._settings.prune_interval)
+            tasks.create_task(prune_usage, name="prune-usage")
 
     async def stop_orphans(self) -> set[str]:
         """Stop every cluster that a backend knows and no active record does; return their names."""
@@ -114,6 +119,10 @@ class Sweep:
         if names:
             log.info("pruned %d clusters that ended more than %g days ago", len(names), self._settings.keep / 86400)
         return names
+
+    async def prune_usage(self) -> int:
+        """Forget what was used too long ago; return how many rows that were."""
+        return await self._store.prune_usage(int((self._clock() - self._settings.keep_usage) // DAY_SECONDS))
 
     async def _ended_before(self, before: float) -> list[Cluster]:
         found: list[Cluster] = []

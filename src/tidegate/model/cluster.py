@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from tidegate.model.activity import NO_ACTIVITY, Activity
+from tidegate.model.prices import FREE, Prices
 from tidegate.model.share import ClientLeaf, Share, ShareLink
 
 DEFAULT_GROUP = "default"
@@ -95,9 +97,17 @@ class ClusterSpec:
     Parameters
     ----------
     worker_cores : float
-        Cores of one worker; its thread count is this, rounded up.
+        Cores of one worker.
     worker_memory : int
         Memory of one worker in bytes.
+    worker_threads : int
+        Threads in which one worker runs tasks; 0 for its cores, rounded up.
+    worker_gpus : int
+        GPUs of one worker.
+    scheduler_cores : float
+        Cores that are set aside for the scheduler; 0 for no limit of its own, which counts for nothing.
+    scheduler_memory : int
+        The same in bytes of memory.
     max_workers : int
         The most workers that the cluster may have, over all groups.
     max_workers_reason : str
@@ -108,17 +118,33 @@ class ClusterSpec:
         The image, where the backend knows images; else empty.
     start_timeout : float
         Seconds from launch until the scheduler must have reported.
+    idle_timeout : float or None
+        Seconds for which nothing runs after which the cluster ends; None for never.
+    no_client_timeout : float or None
+        Seconds for which none of its clients is left, and nothing runs, after which it ends; None for never.
+    lifetime : float or None
+        Seconds for which it may run at the most; None for no limit.
+    end_warning : float
+        How many seconds before such an end it is announced.
     extra : mapping
         What only one backend understands.
     """
 
     worker_cores: float = 1
     worker_memory: int = 2 * 1024**3
+    worker_threads: int = 0
+    worker_gpus: int = 0
+    scheduler_cores: float = 0
+    scheduler_memory: int = 0
     max_workers: int = 1000
     max_workers_reason: str = ""
     environment: str = ""
     image: str = ""
     start_timeout: float = 120.0
+    idle_timeout: float | None = None
+    no_client_timeout: float | None = None
+    lifetime: float | None = None
+    end_warning: float = 300.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -140,6 +166,9 @@ class WorkerGroup:
         Its name within the cluster.
     wanted : int
         How many workers it should have: set by hand, or by the load within ``adaptive``.
+    asked : int or None
+        How many the load asks for, while it decides, or were asked for when the cluster was made: more than ``wanted``
+        where limits leave no room for them.
     adaptive : Adaptive or None
         The bounds, while the load decides.
     launched : int
@@ -159,17 +188,45 @@ class WorkerGroup:
     failures: int = 0
     retry_at: float = 0.0
     trouble: Reason | None = None
+    asked: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One worker process (with its nanny), under a name that is never used twice in its cluster."""
+    """One worker process (with its nanny), under a name that is never used twice in its cluster.
+
+    ``started_at`` is when the scheduler first had it, None if it never did.
+    """
 
     name: str
     group: str = DEFAULT_GROUP
     state: WorkerState = WorkerState.REQUESTED
     changed_at: float = 0.0
     reason: Reason | None = None
+    started_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A place in the line of those for whom limits leave no room (see ``model/line.py``).
+
+    Parameters
+    ----------
+    since : float
+        When it began to wait.
+    limit : str
+        Which limit keeps it waiting, as ``limits.Limit.place`` writes it; empty where it waits in vain, since the limit
+        was lowered: then nobody waits behind it.
+    reason : str
+        The same, in words.
+    place : int
+        How many are before it, and itself; 0 before the line was looked at.
+    """
+
+    since: float
+    limit: str
+    reason: str
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +283,20 @@ class Cluster:
         Links to its dashboard that are not withdrawn.
     leaves : tuple of ClientLeaf
         The certificates of those who connect by a share, also the withdrawn ones.
+    owner_groups : tuple of str
+        The groups that its owner was in when they made it, sorted: for each of them it counts.
+    queued : bool
+        Whether it was never let in: it holds nothing and starts nothing until there is room.
+    waiting : Waiting or None
+        Its place in the line, while it waits to be let in, or for workers that were asked for by hand.
+    alias : str
+        What its owner calls it, if anything (see ``model/naming.py``).
+    labels : mapping of str to str
+        What its owner notes of it; nothing follows from it.
+    prices : Prices
+        What it costs to run, as it was when the cluster was made.
+    activity : Activity
+        What its ends by themselves hang on.
     share_epoch : int
         Counts what was withdrawn: dashboard tickets of others than the owner that were signed in an earlier epoch are
         worth nothing.
@@ -254,6 +325,13 @@ class Cluster:
     links: tuple[ShareLink, ...] = ()
     leaves: tuple[ClientLeaf, ...] = ()
     share_epoch: int = 0
+    owner_groups: tuple[str, ...] = ()
+    queued: bool = False
+    waiting: Waiting | None = None
+    alias: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    prices: Prices = FREE
+    activity: Activity = NO_ACTIVITY
     revision: int = 0
 
     def group(self, name: str = DEFAULT_GROUP) -> WorkerGroup:

@@ -7,7 +7,8 @@ TidegateError
   +- Invalid          422  invalid              names the field and the rule
   +- TooLarge         413  too-large            names the limit in bytes
   +- Conflict         409  conflict             the state of the thing does not permit it now
-  |    +- QuotaExceeded    quota-exceeded       names limit, use and what was asked
+  |    +- LimitReached     limit-reached        names limit, use and what was asked
+  |    +- NameTaken        name-taken           names the cluster that has the name
   +- BackendFailed    502  backend-failed       the public half never quotes the backend
   |    +- DiskFull    507  disk-full            what is on record can still be read
   +- Busy             503  busy                 carries when to come back
@@ -97,10 +98,16 @@ class Conflict(TidegateError):
     code = "conflict"
 
 
-class QuotaExceeded(Conflict):
+class LimitReached(Conflict):
     """A limit forbids it. The message names the limit, the use so far and what was asked."""
 
-    code = "quota-exceeded"
+    code = "limit-reached"
+
+
+class NameTaken(Conflict):
+    """Another cluster of the same owner has this name."""
+
+    code = "name-taken"
 
 
 class BackendFailed(TidegateError):

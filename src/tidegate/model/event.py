@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 REQUESTED = "cluster-requested"
+"""``data`` has ``options``, and ``note`` where it begins otherwise than it was asked for."""
+WAITING = "cluster-waiting"
+"""It waits in line for room under a limit; ``data`` has ``place`` and ``reason``."""
 STARTING = "cluster-starting"
 RUNNING = "cluster-running"
 STOPPING = "cluster-stopping"
@@ -22,6 +25,10 @@ WORKER_ENDED = "worker-ended"
 """A worker ended that nobody asked to end; ``data`` has ``worker``, ``code``, ``log_tail``."""
 WORKER_TROUBLE = "worker-trouble"
 """Something went wrong at a worker that goes on, such as a restart; ``data`` has ``worker``, ``code``."""
+ENDING = "cluster-ending"
+"""It is going to end by itself, if nothing changes; ``data`` has ``code`` (of the reason) and ``at``."""
+KEPT = "cluster-kept"
+"""An end that was announced is off, or somebody asked to keep it; ``data`` has ``until`` (null: no time was named)."""
 
 SHARED = "share-given"
 """Somebody was given a share, or another right; ``data`` has ``grantee``, ``right``, ``by``."""

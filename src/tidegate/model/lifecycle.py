@@ -18,16 +18,20 @@ The moves between the states::
     REQUESTED --launched--> STARTING --reported, routes live--> RUNNING
         |                      |                                   |
         +------ target STOPPED, or a reason to fail ---------------+--> STOPPING --nothing remains--> STOPPED | FAILED
+
+When a cluster ends that nobody uses is a part of its own: ``model/ends.py``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from tidegate.model import ends, reasons
 from tidegate.model import event as events
-from tidegate.model import reasons
-from tidegate.model.cluster import Cluster, ClusterState, Reason, Target, WorkerState
+from tidegate.model.cluster import Cluster, ClusterSpec, ClusterState, Reason, Target, WorkerState
+from tidegate.model.durations import describe_duration
 from tidegate.model.event import Event
 from tidegate.model.observation import ProcessSeen, ProcessState, Seen
 from tidegate.model.steps import Launch, Mark, Publish, Step, StopCluster, Withdraw
@@ -60,6 +64,8 @@ def plan(cluster: Cluster, seen: Seen | None, now: float, timing: Timing = DEFAU
         seen = None
     if cluster.target is Target.STOPPED or cluster.state is ClusterState.STOPPING:
         return _plan_end(cluster, seen, now)
+    if cluster.queued:
+        return []  # until it is let in: ``admission.serve``
     if cluster.state is ClusterState.REQUESTED:
         started = replace(cluster, state=ClusterState.STARTING)
         return [Launch(), Mark(started, (Event(events.STARTING, "The scheduler is starting"),), stamp=True)]
@@ -73,9 +79,10 @@ def due(cluster: Cluster, now: float) -> float | None:
     moments = []
     if cluster.state is ClusterState.RUNNING:
         moments += [g.retry_at for g in cluster.groups]
+        moments += ends.due_moments(cluster)
     if cluster.state is ClusterState.STARTING:
         moments.append(_start_deadline(cluster))
-    return min((m - now for m in moments if m > now), default=None)
+    return min((m - now for m in moments if now < m < math.inf), default=None)
 
 
 CLOCK_STEP = 5.0
@@ -87,18 +94,20 @@ def rewind(cluster: Cluster, now: float) -> Cluster:
 
     Every look would otherwise count as too old until the clock has caught up, and nothing would be done till then.
     """
-    times = [cluster.changed_at, *(w.changed_at for w in cluster.workers)]
+    times = [cluster.changed_at, ends.latest_moment(cluster.activity), *(w.changed_at for w in cluster.workers)]
     if cluster.state.ended or max(times) <= now + CLOCK_STEP:
         return cluster
     workers = tuple(replace(w, changed_at=min(w.changed_at, now)) for w in cluster.workers)
     groups = tuple(replace(g, retry_at=min(g.retry_at, now)) for g in cluster.groups)
-    return replace(cluster, changed_at=min(cluster.changed_at, now), workers=workers, groups=groups)
+    activity = ends.rewound(cluster.activity, now)
+    changed_at = min(cluster.changed_at, now)
+    return replace(cluster, changed_at=changed_at, workers=workers, groups=groups, activity=activity)
 
 
 def _plan_start(cluster: Cluster, seen: Seen | None, now: float) -> list[Step]:
     scheduler = seen.scheduler if seen is not None else None
     if scheduler is not None and scheduler.state is ProcessState.EXITED:
-        return _fail(cluster, _why_scheduler_ended(scheduler))
+        return _fail(cluster, _why_scheduler_ended(scheduler, cluster.spec))
     if seen is not None and scheduler is None and cluster.reported:
         return _fail(cluster, reasons.reason(reasons.SCHEDULER_LOST))
     host = cluster.host or (scheduler.host if scheduler is not None else None)
@@ -137,16 +146,21 @@ def _start_overdue(cluster: Cluster, now: float) -> list[Step]:
 
 
 def _plan_run(cluster: Cluster, seen: Seen | None, now: float, timing: Timing) -> list[Step]:
-    if seen is None:
-        return []
-    if seen.scheduler is None:
+    if seen is not None and seen.scheduler is None:
         return _fail(cluster, reasons.reason(reasons.SCHEDULER_LOST))
-    if seen.scheduler.state is ProcessState.EXITED:
-        return _fail(cluster, _why_scheduler_ended(seen.scheduler))
-    return plan_workers(cluster, seen, now, timing)
+    if seen is not None and seen.scheduler is not None and seen.scheduler.state is ProcessState.EXITED:
+        return _fail(cluster, _why_scheduler_ended(seen.scheduler, cluster.spec))
+    if (why := ends.over(cluster, now)) is not None:
+        return _fail(cluster, why)
+    after, happened = ends.advance(cluster, now)
+    if after != cluster:
+        return [Mark(after, happened)]
+    return [] if seen is None else plan_workers(cluster, seen, now, timing)
 
 
-def _why_scheduler_ended(process: ProcessSeen) -> Reason:
+def _why_scheduler_ended(process: ProcessSeen, spec: ClusterSpec) -> Reason:
+    if spec.idle_timeout is not None and ends.FAREWELL in process.log_tail:
+        return reasons.reason(reasons.IDLE, time=describe_duration(spec.idle_timeout))
     return reasons.reason(reasons.SCHEDULER_EXITED, why=process.why, log_tail=process.log_tail)
 
 

@@ -18,6 +18,10 @@ KILLED = "killed"
 OUT_OF_MEMORY = "out-of-memory"
 LOST = "lost"
 STOPPED_BY = "stopped-by"
+IDLE = "idle"
+NO_CLIENT = "no-client"
+LIFETIME = "lifetime"
+BUDGET = "budget"
 
 SENTENCES = {
     SCHEDULER_EXITED: "The scheduler ended by itself: {why}",
@@ -31,9 +35,13 @@ SENTENCES = {
     OUT_OF_MEMORY: "The worker used more memory than its limit: {why}",
     LOST: "The worker is gone and left no trace",
     STOPPED_BY: "Stopped by {who}",
+    IDLE: "Stopped, since nothing ran on it for {time}: its idle timeout",
+    NO_CLIENT: "Stopped, since all its clients were gone for {time} and nothing ran on it",
+    LIFETIME: "Stopped, since it has run for {time}: its maximum lifetime",
+    BUDGET: "Stopped, since a budget is spent: {why}",
 }
 
-WANTED = frozenset({STOPPED_BY})
+WANTED = frozenset({STOPPED_BY, IDLE, NO_CLIENT, LIFETIME, BUDGET})
 """The codes of clusters that end as somebody wanted: they are STOPPED then, and nothing has FAILED."""
 
 

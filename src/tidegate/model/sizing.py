@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tidegate.model import admission, policy, reasons
 from tidegate.model import event as events
-from tidegate.model import policy, reasons
 from tidegate.model.cluster import Adaptive, Cluster, ClusterState, Target, WorkerGroup
 from tidegate.model.errors import Conflict, Invalid
 from tidegate.model.event import Event
+from tidegate.model.limits import Ledger
 from tidegate.model.principal import Principal
 
 LARGEST_LIMIT = 1_000_000
-"""Workers that a cluster may be allowed at the most: what the setting ``limits.max_workers`` takes."""
+"""Workers that a cluster may be allowed at the most: what the setting ``limits.cluster.workers`` takes."""
 
 _SHOWN = 64
 
@@ -38,28 +39,53 @@ def stranger(principal: Principal, cluster: Cluster) -> str | None:
     return f"administrator {principal.who}" if principal.admin or principal.actor else principal.who
 
 
-def requested(cluster: Cluster, by: Principal) -> Event:
-    """Return the first event of a cluster."""
+def requested(cluster: Cluster, by: Principal, note: str | None = None) -> Event:
+    """Return the first event of a cluster; ``note`` tells how it differs from what was asked."""
     words, data = _signed("The cluster was requested", {"options": dict(cluster.options)}, cluster, by)
-    return Event(events.REQUESTED, words, data)
+    if note is None:
+        return Event(events.REQUESTED, words, data)
+    return Event(events.REQUESTED, f"{words}. {note}", {**data, "note": note})
 
 
-def scale(cluster: Cluster, group: str, count: int, by: Principal) -> Sized:
-    """Set the size of a group by hand, and turn its adaptive scaling off."""
-    size = policy.fit(cluster.spec, count)
-    return _resized(cluster, replace(_group(cluster, group), wanted=size.count, adaptive=None), by, size.note)
+def create(cluster: Cluster, by: Principal, note: str | None, ledger: Ledger) -> tuple[Cluster, tuple[Event, ...]]:
+    """Let a new cluster in, and return it as it may begin, with its first event.
+
+    Raises
+    ------
+    LimitReached
+        There is no room for it.
+    """
+    admitted, cut = admission.admit_new(cluster, ledger)
+    told = " ".join(words for words in (note, cut) if words)
+    return admitted, (requested(cluster, by, told or None),)
 
 
-def adapt(cluster: Cluster, group: str, minimum: Any, maximum: Any, by: Principal) -> Sized:
-    """Let the load set the size of a group, within bounds (None: no bound)."""
+def scale(cluster: Cluster, group: str, count: int, by: Principal, ledger: Ledger) -> Sized:
+    """Set the size of a group by hand, as far as the limits leave room, and turn its adaptive scaling off."""
     before = _group(cluster, group)
-    bounds, note = policy.fit_adaptive(cluster.spec, minimum, maximum)
-    return _resized(cluster, _within(before, bounds), by, note)
+    size = policy.fit(admission.most_workers(cluster, before, ledger), count)
+    asked, note = min(count, admission.most_workers(cluster, before, ledger.alone()).max_workers), size.note
+    waits = ledger.line is not None and asked > size.count
+    if waits and note is not None:
+        note = f"{note} The others follow when there is room."
+    after = replace(before, wanted=size.count, adaptive=None, asked=asked if waits else None)
+    sized = _resized(cluster, after, by, note)
+    return replace(sized, cluster=admission.settle(sized.cluster, ledger))
+
+
+def adapt(cluster: Cluster, group: str, minimum: Any, maximum: Any, by: Principal, ledger: Ledger) -> Sized:
+    """Let the load set the size of a group, within bounds (None: no bound) and limits."""
+    before = _group(cluster, group)
+    now = admission.most_workers(cluster, before, ledger)
+    ever = admission.most_workers(cluster, before, ledger.alone())
+    bounds, note = policy.fit_adaptive(ever, now, minimum, maximum)
+    # The load asks for itself, and does not stand in line.
+    return _resized(replace(cluster, waiting=None), _within(before, bounds), by, note)
 
 
 def stop_adapting(cluster: Cluster, group: str, by: Principal) -> Sized:
     """Leave a group at the size that it has."""
-    return _resized(cluster, replace(_group(cluster, group), adaptive=None), by)
+    return _resized(cluster, replace(_group(cluster, group), adaptive=None, asked=None), by)
 
 
 def limit(cluster: Cluster, most: int, by: Principal) -> Sized:
@@ -90,7 +116,7 @@ def stop(cluster: Cluster, by: Principal) -> Sized:
         return Sized(cluster, ())
     who = stranger(by, cluster)
     why = reasons.reason(reasons.STOPPED_BY, who=who) if who else None
-    return Sized(replace(cluster, target=Target.STOPPED, reason=why), ())
+    return Sized(replace(cluster, target=Target.STOPPED, reason=why, waiting=None), ())
 
 
 def check_limit(value: Any) -> int:
@@ -108,7 +134,9 @@ def _drawn_in(group: WorkerGroup, most: int) -> WorkerGroup:
 
 
 def _within(group: WorkerGroup, bounds: Adaptive) -> WorkerGroup:
-    return replace(group, wanted=max(bounds.minimum, min(group.wanted, bounds.maximum)), adaptive=bounds)
+    asked = None if group.asked is None else min(group.asked, bounds.maximum)
+    wanted = max(bounds.minimum, min(group.wanted, bounds.maximum))
+    return replace(group, wanted=wanted, adaptive=bounds, asked=asked)
 
 
 def _group(cluster: Cluster, name: str) -> WorkerGroup:

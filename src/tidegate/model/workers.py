@@ -183,9 +183,11 @@ def _resize(cluster: Cluster, group: WorkerGroup, now: float, timing: Timing) ->
     if running >= group.wanted and group.trouble and now >= group.retry_at + timing.calm:
         group = replace(group, failures=0, retry_at=0.0, trouble=None)
         cluster = cluster.with_group(group)
-    # Those that are being stopped still hold their cores and memory.
-    room = cluster.spec.max_workers - sum(w.state is not WorkerState.ENDED for w in cluster.workers)
-    missing = min(group.wanted - len(active), room)
+    # Those that are being stopped still hold their cores and memory, and no replacement may hold more beside them: what
+    # a cluster holds is only raised where it is held against the limits.
+    there = [w for w in cluster.workers if w.state is not WorkerState.ENDED]
+    room = cluster.spec.max_workers - len(there)
+    missing = min(group.wanted - sum(w.group == group.name for w in there), room)
     if missing > 0 and now >= group.retry_at:
         first = group.launched + 1
         names = [f"{group.name}-{n}" for n in range(first, first + missing)]

@@ -31,18 +31,26 @@ from tidegate.config.schema import Address, Settings
 from tidegate.console.routes import Console
 from tidegate.control.agents import Agents
 from tidegate.control.audit import Audit
+from tidegate.control.budgets import BudgetWatch
 from tidegate.control.bus import Bus
-from tidegate.control.clusters import Clusters, Limits
+from tidegate.control.choosing import Choosing
+from tidegate.control.clients import Clients
+from tidegate.control.clusters import Clusters
 from tidegate.control.credentials import LaunchFiles
 from tidegate.control.execute import Executor
+from tidegate.control.limits import Limits
 from tidegate.control.reconciler import Reconciler
 from tidegate.control.records import Records
 from tidegate.control.routing import Routing
 from tidegate.control.shares import Shares, SharingRules
 from tidegate.control.sweep import Sweep, SweepSettings
+from tidegate.control.terms import Terms
+from tidegate.control.usage import Usage
+from tidegate.model.ends import EndRules
 from tidegate.proxy.forwarded import TrustedProxies
 from tidegate.server.authenticators import make_authenticators
 from tidegate.server.backend import reach_backend
+from tidegate.server.hook import load_hook
 from tidegate.server.proxies import dashboard_host
 from tidegate.server.urls import listener_uid, local_url
 from tidegate.store.base import Store
@@ -59,7 +67,9 @@ class Gateway:
 
     app: FastAPI
     audit: Audit
+    budgets: BudgetWatch
     backends: Mapping[str, Backend]
+    clients: Clients
     clusters: Clusters
     codes: LoginCodes
     reconciler: Reconciler
@@ -73,6 +83,8 @@ class Gateway:
             "routing": self.routing.run(),
             "reconciler": self.reconciler.run(),
             "sweep": self.sweep.run(),
+            "clients": self.clients.run(),
+            "budgets": self.budgets.run(),
             "audit": self.audit.run(),
         }
 
@@ -114,13 +126,17 @@ async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
         stack.push_async_callback(routing.close)
 
         bus = Bus()
-        records = Records(store, bus)
+        records = Records(store, bus, settings.limits.rules())
+        budgets = BudgetWatch(settings.budgets.budgets(settings.prices.currency), records, clock)
+        await budgets.look()
         executor = Executor(records, backends, routing, _launch_files(settings, address), clock)
         reconciler = Reconciler(records, backends, executor, bus, clock, steady=time.monotonic)
-        sweep = Sweep(store, backends, clock, SweepSettings(keep=settings.history_days * DAY))
-        options = offered(loaded, backend.options())
-        limits = Limits(settings.limits.max_workers, settings.timeouts.start)
-        clusters = Clusters(records, backends, settings.backend.name, bus, clock, options, limits)
+        sweep = Sweep(store, backends, clock, _sweeping(settings))
+        choosing = Choosing(offered(loaded, backend.options(), backend.knows), load_hook(loaded))
+        terms = Terms(settings.timeouts.start, ends=_end_rules(settings), prices=settings.prices.prices())
+        clusters = Clusters(records, backends, settings.backend.name, bus, clock, choosing, terms)
+
+        clients = Clients(records, routing, clock, time.monotonic)
 
         by_token = TokenAuthenticator(store)
         logins: dict[str, Authenticator] = {"tokens": by_token, **make_authenticators(loaded)}
@@ -135,8 +151,10 @@ async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
         lifetimes = _lifetimes(settings)
         services = Services(
             clusters=clusters,
-            agents=Agents(records, bus, clock),
+            agents=Agents(records, bus, clock, clientless=clients.clientless),
+            usage=Usage(store, clusters, clock, settings.prices.currency, budgets),
             shares=Shares(clusters, records, routing, clock, _sharing_rules(settings)),
+            limits=Limits(records, clock, roster.groups_of),
             store=store,
             audit=audit,
             logins=logins,
@@ -151,7 +169,11 @@ async def assemble(loaded: Loaded, address: Address) -> AsyncIterator[Gateway]:
             dashboard_host=dashboard_host(settings),
         )
         app = create_app(services, Console())
-        yield Gateway(app, audit, backends, clusters, codes, reconciler, routing, store, sweep)
+        yield Gateway(app, audit, budgets, backends, clients, clusters, codes, reconciler, routing, store, sweep)
+
+
+def _sweeping(settings: Settings) -> SweepSettings:
+    return SweepSettings(keep=settings.history_days * DAY, keep_usage=settings.usage_days * DAY)
 
 
 def _launch_files(settings: Settings, address: Address) -> LaunchFiles:
@@ -159,6 +181,11 @@ def _launch_files(settings: Settings, address: Address) -> LaunchFiles:
     url = local_url(settings, address)
     cert = settings.tls.cert
     return LaunchFiles(url, lambda: cert.read_text() if cert else None, listener_uid(url))
+
+
+def _end_rules(settings: Settings) -> EndRules:
+    chosen = settings.ends
+    return EndRules(chosen.idle, chosen.no_client, chosen.lifetime, chosen.warn, chosen.longest_keep)
 
 
 def _sharing_rules(settings: Settings) -> SharingRules:

@@ -8,7 +8,7 @@ from tidegate.backends.base import Backend
 from tidegate.backends.remote import RemoteBackend
 from tidegate.config.load import BadConfig, Loaded, check, did_you_mean
 from tidegate.config.offer import offered
-from tidegate.model.options import OptionSet
+from tidegate.model.offer import Offer
 from tidegate.settings import Section
 
 GROUP = "tidegate.backends"
@@ -53,11 +53,12 @@ def reach_backend(loaded: Loaded) -> Backend:
     return backend
 
 
-def check_backend(loaded: Loaded) -> OptionSet:
-    """Return the options that users are offered, which is to check everything that depends on the backend.
+def check_backend(loaded: Loaded) -> Offer:
+    """Return what users are offered, which is to check everything that depends on the backend.
 
     Raises
     ------
     BadConfig
     """
-    return offered(loaded, make_backend(loaded).options())
+    backend = make_backend(loaded)
+    return offered(loaded, backend.options(), backend.knows)

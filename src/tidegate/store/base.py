@@ -2,6 +2,9 @@
 
 * A cluster is saved whole, and only over the revision that it was made from: ``save`` raises ``StaleRecord`` when
   someone else was quicker, and the caller loads again and thinks again.
+* A cluster comes to hold more only through ``insert`` and ``admit``, which read the ledger and write in one
+  transaction: however many ask at once, no limit is exceeded.
+* What a cluster used is booked in the transaction that changes what runs of it (``model/usage.py``).
 * What belongs together is one transaction: a cluster with its credentials and first event; a change with its events.
 * Secrets are sealed before they reach a table (``store/sealing.py``); tokens are stored as hashes only.
 * Every read returns values of ``model``: no row, session or query leaves this folder.
@@ -9,15 +12,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from tidegate.model.admission import Admission
+from tidegate.model.amounts import Amounts, Resource
 from tidegate.model.audit import Entry, RecordedEntry, Wanted
 from tidegate.model.cluster import Cluster, ClusterState
 from tidegate.model.errors import TidegateError
 from tidegate.model.event import Event, RecordedEvent
+from tidegate.model.limits import Rule, Scope, Subject
 from tidegate.model.principal import Token as Token
+from tidegate.model.usage import Books, Query
 
 
 class StoreUnusable(TidegateError):
@@ -28,6 +35,10 @@ class StoreUnusable(TidegateError):
 
 class StaleRecord(Exception):
     """The record has changed since it was loaded."""
+
+
+class NotAdmitted(Exception):
+    """A change would have a cluster hold more, and nobody held it against the limits: a mistake in the program."""
 
 
 class AlreadyExists(Exception):
@@ -41,7 +52,7 @@ class Credentials:
     ``ca_key`` signs further leaves; ``agent_token`` is what the agent reports with; ``dashboard_secret`` is what the
     scheduler's and workers' own HTTP servers demand in a header; ``ticket_key`` signs dashboard tickets and links and
     never leaves control and the proxies. ``clients_ca_key`` signs the leaves of those who use the cluster by a share;
-    it is empty in clusters that were made before there were shares.
+    it is empty in clusters that were made before there were shares. ``variables`` are for the environment of what runs.
     """
 
     ca_cert: str
@@ -57,6 +68,7 @@ class Credentials:
     ticket_key: str
     clients_ca_cert: str = ""
     clients_ca_key: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -102,10 +114,24 @@ class Store(Protocol):
         """Close it."""
 
     async def insert(
-        self, cluster: Cluster, credentials: Credentials, events: Sequence[Event], *, key: str | None = None
+        self,
+        cluster: Cluster,
+        credentials: Credentials,
+        events: Sequence[Event],
+        *,
+        key: str | None = None,
+        admission: Admission | None = None,
     ) -> Cluster:
         """Record a new cluster. With ``key`` (the request's idempotency key, unique per owner) a second insert of the
         same owner returns the first cluster, and changes nothing.
+
+        With ``admission`` that decides what is recorded, from the cluster and the ledger as it is in this transaction;
+        its events come after the others. What it raises is raised, and nothing is recorded.
+
+        Raises
+        ------
+        NameTaken
+            Another cluster of the owner has its alias (``model/naming.py``).
         """
 
     async def load(self, name: str) -> Cluster | None:
@@ -118,7 +144,30 @@ class Store(Protocol):
         ------
         StaleRecord
             When the record is no longer at that revision, or gone.
+        NotAdmitted
+            When the cluster would hold more than before (``limits.holding_of``): that is for ``admit``.
         """
+
+    async def admit(self, name: str, admission: Admission) -> Cluster | None:
+        """Change a cluster as ``admission`` decides from its record and the ledger, all in one transaction.
+
+        Nothing is written when it changes nothing. What it raises is raised. None if there is no such cluster.
+        """
+
+    async def held(self, scopes: Collection[Scope]) -> dict[Scope, Amounts]:
+        """Return what all clusters of each scope hold together."""
+
+    async def groups_of_owners(self) -> dict[str, frozenset[str]]:
+        """Return everybody who has a cluster that has not ended, with the groups for which these count."""
+
+    async def rules(self) -> list[Rule]:
+        """Return the limits that were set at run time, in order of their subjects."""
+
+    async def set_rule(self, rule: Rule) -> None:
+        """Record a limit in the place of an earlier one for the same subject and resource."""
+
+    async def unset_rule(self, subject: Subject, resource: Resource) -> bool:
+        """Delete such a limit; return whether it was there."""
 
     async def find(
         self,
@@ -145,6 +194,12 @@ class Store(Protocol):
 
     async def snapshot(self, ended: int) -> Changes:
         """Return every cluster that has not ended, and the newest of those that have, at most ``ended``."""
+
+    async def usage(self, query: Query) -> Books:
+        """Return what was used, up to this moment; also by clusters that are no longer on record."""
+
+    async def prune_usage(self, before: int) -> int:
+        """Delete what was used on the days before that one; return how many rows."""
 
     async def credentials(self, name: str) -> Credentials | None:
         """Return the unsealed secrets of a cluster, or None (also after its end: they die with it)."""

@@ -12,9 +12,11 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Row, Select, Table, bindparam, delete, func, insert, or_, select, tuple_, update
 
-from tidegate.model.cluster import Cluster, ClusterState, Worker, WorkerGroup
+from tidegate.model import naming
+from tidegate.model.cluster import Cluster, ClusterState, Target, Worker, WorkerGroup
 from tidegate.model.event import Event, RecordedEvent
-from tidegate.store import rows, tables
+from tidegate.model.usage import Books, Query
+from tidegate.store import ledger, rows, tables, usage
 from tidegate.store.base import Changes, StaleRecord, Token
 
 NAMES_AT_ONCE = 500
@@ -23,6 +25,7 @@ NAMES_AT_ONCE = 500
 LARGEST_ID = 2**63 - 1
 """What a column holds. A client may well ask for events after 10**30: there are none."""
 
+_ACTIVE_STATES = [state for state in ClusterState if not state.ended]
 _ENDED_STATES = [state for state in ClusterState if state.ended]
 ENDED = [state.value for state in _ENDED_STATES]
 ACTIVE = [state.value for state in ClusterState if not state.ended]
@@ -37,16 +40,18 @@ def insert_cluster(connection: Connection, cluster: Cluster, sealed: bytes, agen
     connection.execute(insert(tables.clusters), values)
     _insert_parts(connection, tables.worker_groups, cluster.name, map(rows.group_values, cluster.groups))
     _insert_parts(connection, tables.workers, cluster.name, map(rows.worker_values, cluster.workers))
+    ledger.insert_holding(connection, cluster)
     connection.execute(
         insert(tables.credentials),
         {"cluster": cluster.name, "sealed": sealed, "agent_token_hash": agent_token_hash},
     )
 
 
-def update_cluster(connection: Connection, before: Cluster, after: Cluster) -> None:
+def update_cluster(connection: Connection, before: Cluster, after: Cluster, now: float) -> None:
     """Write what differs between two values of one cluster, if the record is still at the revision of ``before``."""
     old = rows.cluster_values(before)
     changed = {k: v for k, v in rows.cluster_values(after).items() if v != old[k]}
+    changed |= usage.book(connection, before, after, now)
     changed |= {"revision": before.revision + 1, "change": _next_change(connection)}
     table = tables.clusters
     done = connection.execute(
@@ -58,6 +63,7 @@ def update_cluster(connection: Connection, before: Cluster, after: Cluster) -> N
         _update_parts(connection, tables.worker_groups, after.name, before.groups, after.groups, rows.group_values)
     if before.workers != after.workers:
         _update_parts(connection, tables.workers, after.name, before.workers, after.workers, rows.worker_values)
+    ledger.update_holding(connection, before, after)
     if after.state.ended:
         for secrets in (tables.credentials, tables.client_pairs):
             connection.execute(delete(secrets).where(secrets.c.cluster == after.name))
@@ -88,11 +94,28 @@ def find_clusters(
     return _load_clusters(connection, query)
 
 
+def check_alias(connection: Connection, owner: str, alias: str) -> None:
+    """Raise ``NameTaken`` if a cluster of this owner has this alias. Writers take turns, so it stays as it is found."""
+    if not alias:
+        return
+    c = tables.clusters.c
+    has_it = (c.owner == owner, c.alias == alias, c.state.in_(ACTIVE), c.target == Target.RUNNING.value)
+    holder = connection.execute(select(c.name).where(*has_it)).scalar()
+    if holder is not None:
+        raise naming.taken(alias, holder)
+
+
 def active_clusters(connection: Connection) -> list[Cluster]:
     """Return every cluster that has not ended, oldest first."""
     c = tables.clusters.c
     query = select(tables.clusters).where(c.state.in_(ACTIVE)).order_by(c.created_at, c.name)
     return _load_clusters(connection, query)
+
+
+def read_books(connection: Connection, query: Query, now: float) -> Books:
+    """Return what was used until now."""
+    running = find_clusters(connection, query.user, _ACTIVE_STATES, None, LARGEST_ID)
+    return usage.read_books(connection, query, running, now)
 
 
 def prune_clusters(connection: Connection, before: float) -> list[str]:

@@ -25,10 +25,10 @@ from sqlalchemy import URL, Connection, LargeBinary, NullPool, bindparam, select
 
 from tidegate.store import tables
 from tidegate.store.base import StoreUnusable
+from tidegate.store.database import BUSY_TIMEOUT, DATABASE_FILE
 from tidegate.store.engine import Mode, for_mode, make_engine, our_words
 from tidegate.store.schema import check_revision
 from tidegate.store.sealing import KEY_FILE, KeyFile, replace_keys
-from tidegate.store.sql import BUSY_TIMEOUT, DATABASE_FILE
 
 
 def rotate_keys(folder: Path) -> int:

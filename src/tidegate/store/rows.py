@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from tidegate.model.activity import NO_ACTIVITY, Activity
 from tidegate.model.cluster import (
     Adaptive,
     Cluster,
@@ -19,11 +20,13 @@ from tidegate.model.cluster import (
     Reason,
     SchedulerFacts,
     Target,
+    Waiting,
     Worker,
     WorkerGroup,
     WorkerState,
 )
 from tidegate.model.event import Event, RecordedEvent
+from tidegate.model.prices import FREE, Prices
 from tidegate.model.principal import Principal, Scope
 from tidegate.model.share import ClientLeaf, Grantee, GranteeKind, Right, Share, ShareLink
 from tidegate.store.base import Token
@@ -50,6 +53,12 @@ def cluster_values(cluster: Cluster) -> Values:
         "host": cluster.host,
         "scheduler": _scheduler_document(cluster.scheduler),
         "sharing": _sharing_document(cluster),
+        "alias": cluster.alias or None,
+        "labels": dict(cluster.labels) or None,
+        "owner_groups": list(cluster.owner_groups) or None,
+        "waiting": _waiting_document(cluster),
+        "prices": _prices_document(cluster.prices),
+        "activity": _activity_document(cluster.activity),
         "revision": cluster.revision,
     }
 
@@ -65,6 +74,7 @@ def group_values(group: WorkerGroup) -> Values:
         "failures": group.failures,
         "retry_at": group.retry_at,
         "trouble": _reason_document(group.trouble),
+        "asked": group.asked,
     }
 
 
@@ -76,6 +86,7 @@ def worker_values(worker: Worker) -> Values:
         "state": worker.state.value,
         "changed_at": worker.changed_at,
         "reason": _reason_document(worker.reason),
+        "started_at": worker.started_at,
     }
 
 
@@ -128,6 +139,12 @@ def to_cluster(row: Row[Any], groups: Iterable[WorkerGroup], workers: Iterable[W
         groups=tuple(groups),
         workers=tuple(workers),
         **_to_sharing(row.sharing),
+        alias=row.alias or "",
+        labels=row.labels or {},
+        owner_groups=tuple(row.owner_groups or ()),
+        **_to_waiting(row.waiting),
+        prices=FREE if row.prices is None else Prices(*row.prices),
+        activity=NO_ACTIVITY if row.activity is None else Activity(**row.activity),
         revision=row.revision,
     )
 
@@ -142,12 +159,14 @@ def to_group(row: Row[Any]) -> WorkerGroup:
         failures=row.failures,
         retry_at=row.retry_at,
         trouble=_to_reason(row.trouble),
+        asked=row.asked,
     )
 
 
 def to_worker(row: Row[Any]) -> Worker:
     """Return the worker that a row of ``tables.workers`` stands for."""
-    return Worker(row.name, row.worker_group, WorkerState(row.state), row.changed_at, _to_reason(row.reason))
+    state, reason = WorkerState(row.state), _to_reason(row.reason)
+    return Worker(row.name, row.worker_group, state, row.changed_at, reason, row.started_at)
 
 
 def to_event(row: Row[Any]) -> RecordedEvent:
@@ -166,11 +185,19 @@ def _spec_document(spec: ClusterSpec) -> Values:
     return {
         "worker_cores": spec.worker_cores,
         "worker_memory": spec.worker_memory,
+        "worker_threads": spec.worker_threads,
+        "worker_gpus": spec.worker_gpus,
+        "scheduler_cores": spec.scheduler_cores,
+        "scheduler_memory": spec.scheduler_memory,
         "max_workers": spec.max_workers,
         "max_workers_reason": spec.max_workers_reason,
         "environment": spec.environment,
         "image": spec.image,
         "start_timeout": spec.start_timeout,
+        "idle_timeout": spec.idle_timeout,
+        "no_client_timeout": spec.no_client_timeout,
+        "lifetime": spec.lifetime,
+        "end_warning": spec.end_warning,
         "extra": dict(spec.extra),
     }
 
@@ -184,6 +211,46 @@ def _scheduler_document(facts: SchedulerFacts | None) -> Values | None:
         "dashboard_port": facts.dashboard_port,
         "versions": dict(facts.versions),
     }
+
+
+def _activity_document(activity: Activity) -> Values | None:
+    """Return what is known of the life in a cluster; before anything is heard, nothing."""
+    if activity == NO_ACTIVITY:
+        return None
+    return {
+        "idle_since": activity.idle_since,
+        "had_client": activity.had_client,
+        "clientless_since": activity.clientless_since,
+        "active_at": activity.active_at,
+        "kept_until": activity.kept_until,
+        "warned": dict(activity.warned),
+        "question": activity.question,
+        "asked_at": activity.asked_at,
+        "spent_since": activity.spent_since,
+        "spent_grace": activity.spent_grace,
+        "spent_why": activity.spent_why,
+    }
+
+
+def _prices_document(prices: Prices) -> list[float] | None:
+    """Return the prices of a cluster; where nothing costs anything, nothing."""
+    return None if prices == FREE else [prices.core_hour, prices.gib_hour, prices.gpu_hour]
+
+
+def _waiting_document(cluster: Cluster) -> Values | None:
+    """Return the place in the line of a cluster; most have none."""
+    place = cluster.waiting
+    if place is None and not cluster.queued:
+        return None
+    line = None if place is None else [place.since, place.limit, place.reason, place.place]
+    return {"queued": cluster.queued, "line": line}
+
+
+def _to_waiting(document: Values | None) -> Values:
+    if document is None:
+        return {}
+    line = document["line"]
+    return {"queued": document["queued"], "waiting": None if line is None else Waiting(*line)}
 
 
 def _sharing_document(cluster: Cluster) -> Values | None:

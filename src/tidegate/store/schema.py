@@ -23,7 +23,7 @@ from tidegate.store.sealing import sync_folder
 if TYPE_CHECKING:
     from alembic.config import Config
 
-REVISION = "0006"
+REVISION = "0007"
 """The revision that this version reads and writes: the newest in ``migrations/versions``."""
 
 MIGRATIONS = "tidegate.store:migrations"

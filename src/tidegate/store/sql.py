@@ -1,14 +1,7 @@
-"""The store on SQLite or PostgreSQL.
+"""The store on SQLite or PostgreSQL: the statements of its neighbours, each run as a transaction (``database.py``).
 
 How to think about it
 ---------------------
-The statements (``queries.py``) are plain, blocking functions; this file runs each *transaction* as one job on a thread.
-
-* **One thread per transaction, not one hop per statement.** With an asynchronous driver every BEGIN, statement and
-  COMMIT is a trip of its own to that driver's thread: a save took 1.25 ms so, and takes a third of it as one job. A job
-  that has begun also ends: a request that is cancelled leaves no transaction open.
-* **Writers share one thread.** They queue in this process instead of waiting for SQLite's lock in turns of sleep, and
-  what only the writer touches needs no lock. Between processes ``BEGIN IMMEDIATE`` rules.
 * **Whether anything changed is asked with every request**, so that one question has a shorter way (``latest.py``).
 * **The last value that was written of each active cluster is kept**, as what the next save is compared with. It is
   worth something only if its revision is the one that the caller started from; else the record is loaded. So it may be
@@ -17,47 +10,36 @@ The statements (``queries.py``) are plain, blocking functions; this file runs ea
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from cryptography.fernet import InvalidToken
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import Connection
 
+from tidegate.model.admission import Admission
+from tidegate.model.amounts import Amounts, Resource
 from tidegate.model.audit import Entry, RecordedEntry, Wanted
 from tidegate.model.cluster import Cluster, ClusterState, Target
-from tidegate.model.errors import BackendFailed, Busy
+from tidegate.model.errors import BackendFailed
 from tidegate.model.event import Event, RecordedEvent
-from tidegate.store import audit, queries
-from tidegate.store.base import Changes, ClientPair, Credentials, StaleRecord, Store, StoreUnusable, Token
-from tidegate.store.engine import Mode, for_mode, make_engine, our_words, parse_url, show_url
-from tidegate.store.folder import prepare_database, prepare_folder
-from tidegate.store.latest import Glance, SharedQuestion
-from tidegate.store.schema import bring_up_to_date
-from tidegate.store.sealing import Sealer, open_sealer
-
-DATABASE_FILE = "tidegate.sqlite"
-
-READERS = 4
-"""Threads, and connections, for reading. A read is short: more of them would only fight for the interpreter."""
-
-BUSY_TIMEOUT = 5.0
-"""Seconds to wait for another process that holds the database (a backup, a person with a shell) before ``Busy``."""
+from tidegate.model.limits import Rule, Scope, Subject, holding_of
+from tidegate.model.usage import Books, Query
+from tidegate.store import audit, ledger, queries, usage
+from tidegate.store.base import Changes, ClientPair, Credentials, NotAdmitted, StaleRecord, Store, Token
+from tidegate.store.database import BUSY_TIMEOUT, Database
+from tidegate.store.engine import Mode, for_mode, our_words
+from tidegate.store.latest import SharedQuestion
 
 REMEMBERED = 2000
 """How many clusters' last written values are kept: some 2 kB each, and 200 bytes for each worker."""
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-
-class SqlStore(Store):
+class SqlStore(Database, Store):
     """A ``Store`` in a SQL database.
 
     Parameters
@@ -80,96 +62,22 @@ class SqlStore(Store):
         clock: Callable[[], float] = time.time,
         busy_timeout: float = BUSY_TIMEOUT,
     ) -> None:
-        self._folder = folder
-        self._url = parse_url(url) if url else URL.create("sqlite", database=str(folder / DATABASE_FILE))
-        self._clock = clock
-        self._busy_timeout = busy_timeout
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        super().__init__(folder, url=url, clock=clock, busy_timeout=busy_timeout)
         self._last_written: dict[str, Cluster] = {}
-        self._glance: Glance | None = None
         self._latest = SharedQuestion(lambda: self._read(queries.latest_change))
-        # Both are there after start(), which comes before everything else.
-        self._engine: Engine
-        self._sealer: Sealer
-
-    # -- opening and closing -----------------------------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Open the database, bring its schema up to date, and check that this version can read it."""
-        try:
-            await self._run(self._writer, self._open)
-        except (Busy, BackendFailed) as error:
-            # Here an operator reads, and may know what the words for users leave out.
-            raise StoreUnusable(f"cannot open the database {show_url(self._url)}: {error.detail}") from error
-        finally:
-            if not hasattr(self, "_sealer"):
-                await self.close()
-
-    async def close(self) -> None:
-        """Close it, when what was begun has ended."""
-        await asyncio.to_thread(self._close)
-
-    def _open(self) -> None:
-        prepare_folder(self._folder)
-        if self._url.get_backend_name() == "sqlite":
-            prepare_database(Path(self._url.database or ""))
-        with our_words():
-            bring_up_to_date(self._url, busy_timeout=self._busy_timeout, now=self._clock())
-            self._engine = make_engine(self._url, busy_timeout=self._busy_timeout, connections=READERS + 1)
-        if self._url.get_backend_name() == "sqlite":
-            self._glance = Glance(Path(self._url.database or ""))
-        try:
-            self._sealer = open_sealer(self._folder, self._all_sealed())
-        except StoreUnusable:
-            # Between the two the keys may have been rotated. They are not twice in a moment.
-            self._sealer = open_sealer(self._folder, self._all_sealed())
-
-    def _all_sealed(self) -> list[bytes]:
-        with our_words(), for_mode(self._engine, Mode.READ).begin() as connection:
-            return queries.all_sealed(connection)
-
-    def _close(self) -> None:
-        self._writer.shutdown()
-        self._readers.shutdown()
-        if self._glance is not None:
-            self._glance.close()
-        if hasattr(self, "_engine"):
-            self._engine.dispose()
-
-    # -- running a transaction ---------------------------------------------------------------------------------------
-
-    async def _read(self, query: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        def transaction() -> R:
-            with our_words(), for_mode(self._engine, Mode.READ).begin() as connection:
-                return query(connection, *args, **kwargs)
-
-        return await self._run(self._readers, transaction)
-
-    async def _write(
-        self, mode: Mode, query: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        def transaction() -> R:
-            with our_words(), for_mode(self._engine, mode).begin() as connection:
-                return query(connection, *args, **kwargs)
-
-        return await self._run(self._writer, transaction)
-
-    async def _run(self, executor: Executor, job: Callable[[], R]) -> R:
-        try:
-            done = asyncio.get_running_loop().run_in_executor(executor, job)
-        except RuntimeError as error:
-            raise Busy(
-                "cannot reach the records: the gateway is shutting down. Try again", detail=str(error)
-            ) from error
-        return await done
 
     # -- clusters ----------------------------------------------------------------------------------------------------
 
     async def insert(
-        self, cluster: Cluster, credentials: Credentials, events: Sequence[Event], *, key: str | None = None
+        self,
+        cluster: Cluster,
+        credentials: Credentials,
+        events: Sequence[Event],
+        *,
+        key: str | None = None,
+        admission: Admission | None = None,
     ) -> Cluster:
-        """Record a new cluster, or return the one that the same owner made with the same key."""
+        """Record a new cluster if it is admitted, or return the one that the same owner made with the same key."""
         agent_token_hash = _hash(credentials.agent_token)
 
         def write(connection: Connection) -> Cluster:
@@ -177,11 +85,13 @@ class SqlStore(Store):
             sealed = self._sealer.seal(json.dumps(asdict(credentials)).encode())
             if key is not None and (first := queries.cluster_of_key(connection, cluster.owner, key)) is not None:
                 return first
-            queries.insert_cluster(connection, cluster, sealed, agent_token_hash)
-            queries.insert_events(connection, cluster, events, self._clock())
+            queries.check_alias(connection, cluster.owner, cluster.alias)
+            new, more = self._decide(connection, cluster, admission) if admission is not None else (cluster, ())
+            queries.insert_cluster(connection, new, sealed, agent_token_hash)
+            queries.insert_events(connection, new, [*events, *more], self._clock())
             if key is not None:
-                queries.insert_key(connection, cluster.owner, key, cluster.name)
-            return cluster
+                queries.insert_key(connection, new.owner, key, new.name)
+            return new
 
         return await self._write(Mode.DURABLE, write)
 
@@ -201,8 +111,10 @@ class SqlStore(Store):
                 before = queries.load_cluster(connection, cluster.name)
             if before is None or before.revision != cluster.revision:
                 raise StaleRecord(cluster.name)
-            queries.update_cluster(connection, before, saved)
-            queries.insert_events(connection, saved, events, self._clock())
+            if (held := holding_of(saved)).exceeds(holding_of(before)):
+                raise NotAdmitted(f"cluster {cluster.name} would hold {held}, and {holding_of(before)} were admitted")
+            queries.update_cluster(connection, before, saved, now := self._clock())
+            queries.insert_events(connection, saved, events, now)
 
         def transaction() -> Cluster:
             with our_words(), for_mode(self._engine, mode).begin() as connection:
@@ -212,6 +124,35 @@ class SqlStore(Store):
             return saved
 
         return await self._run(self._writer, transaction)
+
+    async def admit(self, name: str, admission: Admission) -> Cluster | None:
+        """Change a cluster as ``admission`` decides, in one transaction."""
+
+        def write(connection: Connection) -> Cluster | None:
+            before = queries.load_cluster(connection, name)
+            if before is None:
+                return None
+            after, events = self._decide(connection, before, admission)
+            if after == before and not events:
+                return before
+            saved = replace(after, revision=before.revision + 1)
+            queries.update_cluster(connection, before, saved, now := self._clock())
+            queries.insert_events(connection, saved, events, now)
+            return saved
+
+        def transaction() -> Cluster | None:
+            with our_words(), for_mode(self._engine, Mode.WRITE).begin() as connection:
+                saved = write(connection)
+            if saved is not None:
+                self._remember(saved)
+            return saved
+
+        return await self._run(self._writer, transaction)
+
+    def _decide(
+        self, connection: Connection, cluster: Cluster, admission: Admission
+    ) -> tuple[Cluster, Sequence[Event]]:
+        return admission.decide(cluster, ledger.read_ledger(connection, admission.rules, cluster, self._clock()))
 
     def _remember(self, saved: Cluster) -> None:
         self._last_written.pop(saved.name, None)  # so that what was written last stands last
@@ -252,6 +193,38 @@ class SqlStore(Store):
         """Delete clusters that ended before that time, with their events."""
         return await self._write(Mode.WRITE, queries.prune_clusters, before)
 
+    # -- use -----------------------------------------------------------------------------------------------------------
+
+    async def usage(self, query: Query) -> Books:
+        """Return what was used."""
+        return await self._read(queries.read_books, query, self._clock())
+
+    async def prune_usage(self, before: int) -> int:
+        """Delete what was used on the days before that one."""
+        return await self._write(Mode.WRITE, usage.prune_usage, before)
+
+    # -- limits --------------------------------------------------------------------------------------------------------
+
+    async def held(self, scopes: Collection[Scope]) -> dict[Scope, Amounts]:
+        """Return what all clusters of each scope hold together."""
+        return await self._read(ledger.held_within, scopes)
+
+    async def groups_of_owners(self) -> dict[str, frozenset[str]]:
+        """Return everybody who has a cluster that has not ended, with the groups for which these count."""
+        return await self._read(ledger.groups_of_owners)
+
+    async def rules(self) -> list[Rule]:
+        """Return the limits that were set at run time."""
+        return await self._read(ledger.select_rules)
+
+    async def set_rule(self, rule: Rule) -> None:
+        """Record a limit in the place of an earlier one."""
+        await self._write(Mode.DURABLE, ledger.write_rule, rule)
+
+    async def unset_rule(self, subject: Subject, resource: Resource) -> bool:
+        """Delete such a limit; return whether it was there."""
+        return await self._write(Mode.DURABLE, ledger.delete_rule, subject, resource)
+
     # -- credentials -------------------------------------------------------------------------------------------------
 
     async def credentials(self, name: str) -> Credentials | None:
@@ -259,9 +232,9 @@ class SqlStore(Store):
         sealed = await self._read(queries.sealed_credentials, name)
         return None if sealed is None else Credentials(**self._unseal(sealed, name))
 
-    def _unseal(self, sealed: bytes, name: str) -> dict[str, str]:
+    def _unseal(self, sealed: bytes, name: str) -> dict[str, Any]:
         try:
-            secrets: dict[str, str] = json.loads(self._sealer.unseal(sealed))
+            secrets: dict[str, Any] = json.loads(self._sealer.unseal(sealed))
             return secrets
         except InvalidToken as error:
             raise BackendFailed(

@@ -9,6 +9,7 @@ How to think about it
   hashes. A plain hash will do, because those tokens are random and long; passwords would need a slow one.
 * ``worker_groups`` and ``workers`` keep the order of the record by their ascending ``id``.
 * A row that belongs to a cluster goes with it (``ON DELETE CASCADE``).
+* ``holdings`` and ``cluster_groups`` count the clusters that have not ended, for the limits (``ledger.py``).
 * ``changes`` is one row: the number of the latest change of any cluster, counted in the transaction that makes it, and
   how far history has been pruned. ``clusters.change`` is the number under which a record was written last.
 
@@ -75,10 +76,19 @@ clusters = Table(
     Column("revision", BigInteger, nullable=False),
     Column("change", BigInteger, nullable=False, server_default="0"),
     Column("sharing", Document),
+    Column("alias", Text),
+    Column("labels", Document),
+    Column("owner_groups", Document),
+    Column("waiting", Document),
+    Column("prices", Document),
+    # Until when what ran is in the table `usage`.
+    Column("metered_at", Double),
+    Column("activity", Document),
     Index(None, "state"),
     Index(None, "change"),
     Index(None, "created_at", "name"),
     Index(None, "owner", "created_at", "name"),
+    Index(None, "owner", "alias"),
 )
 
 worker_groups = Table(
@@ -93,6 +103,7 @@ worker_groups = Table(
     Column("failures", BigInteger, nullable=False),
     Column("retry_at", Double, nullable=False),
     Column("trouble", Document),
+    Column("asked", BigInteger),
     UniqueConstraint("cluster", "name"),
 )
 
@@ -106,6 +117,7 @@ workers = Table(
     Column("state", Text, nullable=False),
     Column("changed_at", Double, nullable=False),
     Column("reason", Document),
+    Column("started_at", Double),
     UniqueConstraint("cluster", "name"),
 )
 
@@ -146,6 +158,60 @@ changes = Table(
     Column("id", Integer, primary_key=True),
     Column("latest", BigInteger, nullable=False),
     Column("pruned_before", Double, nullable=False),
+)
+
+holdings = Table(
+    "holdings",
+    metadata,
+    _of_cluster(primary_key=True),
+    Column("owner", Text, nullable=False),
+    # 1, or 0 for one that waits to be let in.
+    Column("clusters", BigInteger, nullable=False),
+    Column("workers", BigInteger, nullable=False),
+    Column("cores", Double, nullable=False),
+    # A million workers of a terabyte are more than 64 bits hold as a whole number.
+    Column("memory", Double, nullable=False),
+    Column("gpus", BigInteger, nullable=False),
+    # At which limit it waits, if it does.
+    Column("waits_for", Text),
+    Index(None, "owner"),
+)
+
+cluster_groups = Table(
+    "cluster_groups",
+    metadata,
+    _of_cluster(primary_key=True),
+    Column("name", Text, primary_key=True),
+    Index(None, "name"),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("resource", Text, primary_key=True),
+    # None is no limit.
+    Column("amount", Double),
+    Column("set_by", Text, nullable=False),
+    Column("set_at", Double),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    # A name, not a reference: what a cluster used is kept longer than the cluster.
+    Column("cluster", Text, primary_key=True),
+    Column("day", BigInteger, primary_key=True),
+    Column("owner", Text, nullable=False),
+    # One text for each set of groups, by which rows can be added up.
+    Column("owner_groups", Text, nullable=False),
+    Column("alias", Text, nullable=False),
+    Column("core_seconds", Double, nullable=False),
+    Column("gib_seconds", Double, nullable=False),
+    Column("gpu_seconds", Double, nullable=False),
+    Column("cost", Double, nullable=False),
+    Index(None, "day"),
+    Index(None, "owner", "day"),
 )
 
 idempotency_keys = Table(

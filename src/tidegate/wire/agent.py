@@ -40,11 +40,14 @@ class ReportBody(BaseModel):
     workers: list[WorkerName] = Field(default_factory=list, max_length=100_000)
     retired: list[WorkerName] = Field(default_factory=list, max_length=100_000)
     demand: dict[WorkerName, Count] = Field(default_factory=dict, max_length=100)
+    idle_seconds: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] | None = None
+    answer: Annotated[int, Field(ge=0, le=2**53)] = 0
 
     def to_model(self) -> Report:
         """Return the noun that this is the JSON of."""
         facts = SchedulerFacts(self.attempt, self.port, self.dashboard_port, dict(self.versions))
-        return Report(facts, frozenset(self.workers), frozenset(self.retired), dict(self.demand))
+        workers, retired = frozenset(self.workers), frozenset(self.retired)
+        return Report(facts, workers, retired, dict(self.demand), self.idle_seconds, self.answer)
 
 
 class GroupBody(BaseModel):
@@ -63,6 +66,10 @@ class WantedBody(BaseModel):
     groups: dict[str, GroupBody]
     withdrawn: list[str] = []
     revocations: str = ""
+    question: int = 0
+    tell_idle_after: float | None = None
+    idle_timeout: float | None = None
+    kept_until: float | None = None
 
     @classmethod
     def from_model(cls, wanted: Wanted, revocations: str = "") -> WantedBody:
@@ -71,7 +78,16 @@ class WantedBody(BaseModel):
             name: GroupBody(wanted=count, minimum=low, maximum=high)
             for name, (count, low, high) in wanted.groups.items()
         }
-        content = json.dumps([wanted.exit, sorted(wanted.groups.items()), wanted.withdrawn])
-        version = hashlib.sha256(content.encode()).hexdigest()[:16]
-        withdrawn = list(wanted.withdrawn)
-        return cls(version=version, exit=wanted.exit, groups=groups, withdrawn=withdrawn, revocations=revocations)
+        rest = (wanted.question, wanted.tell_idle_after, wanted.idle_timeout, wanted.kept_until)
+        content = json.dumps([wanted.exit, sorted(wanted.groups.items()), wanted.withdrawn, *rest])
+        return cls(
+            version=hashlib.sha256(content.encode()).hexdigest()[:16],
+            exit=wanted.exit,
+            groups=groups,
+            withdrawn=list(wanted.withdrawn),
+            revocations=revocations,
+            question=wanted.question,
+            tell_idle_after=wanted.tell_idle_after,
+            idle_timeout=wanted.idle_timeout,
+            kept_until=wanted.kept_until,
+        )

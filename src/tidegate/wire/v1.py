@@ -93,29 +93,44 @@ def parse_wait(text: str | None) -> bool:
 def option_field(option: Option) -> dict[str, Any]:
     """Return the field from which the official client builds its attribute and its widget.
 
-    That client knows no fixed fields and no units: a fixed number has itself as both bounds, fixed text is a choice of
-    one, and the unit stands in the label.
+    That client knows no fixed fields, units, patterns or labels: a fixed number has itself as both bounds, fixed text
+    is a choice of one, the unit stands in the label, and labels stand for what is chosen. Texts of a pattern, and a
+    fixed mapping, it lets one change, and the gateway refuses.
     """
     label = option.label or option.name
     if option.unit:
         label = f"{label} ({option.unit})"
-    return {"field": option.name, "label": label, "default": option.default, "spec": _spec(option)}
+    # A choice is said by what people read for it; what is secret is not shown.
+    default = option.describe(option.default) if option.kind is Kind.CHOICE else option.told(option.default)
+    return {"field": option.name, "label": label, "default": default, "spec": _spec(option)}
 
 
 def _spec(option: Option) -> dict[str, Any]:
-    low, high = (option.default, option.default) if option.fixed else (option.minimum, option.maximum)
     match option.kind:
         case Kind.INTEGER:
             # The client insists that the bounds of an integer are integers.
+            low, high = _bounds(option)
             return {"type": "int", "min": _whole(low, math.ceil), "max": _whole(high, math.floor)}
         case Kind.FLOAT:
+            low, high = _bounds(option)
             return {"type": "float", "min": low, "max": high}
         case Kind.BOOLEAN:
             return {"type": "bool"}
         case Kind.CHOICE:
-            return {"type": "select", "options": [option.default] if option.fixed else list(option.choices)}
+            labels = [option.describe(option.default)] if option.fixed else list(option.all_choices.values())
+            return {"type": "select", "options": labels}
         case Kind.STRING:
             return {"type": "select", "options": [option.default]} if option.fixed else {"type": "string"}
+        case Kind.MAPPING:
+            return {"type": "mapping"}
+
+
+def _bounds(option: Option) -> tuple[float | None, float | None]:
+    """Return the bounds, with the default within them: that client refuses one outside, which a profile may set."""
+    default, low, high = option.default, option.minimum, option.maximum
+    if option.fixed:
+        return default, default
+    return None if low is None else min(low, default), None if high is None else max(high, default)
 
 
 def _whole(bound: float | None, rounded: Any) -> int | None:

@@ -21,11 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from tidegate.model.cluster import Cluster, ClusterState, Reason, WorkerGroup, WorkerState
 from tidegate.model.event import RecordedEvent
-from tidegate.model.options import Option
+from tidegate.model.line import shortage
 from tidegate.model.permissions import Action, Rights
 from tidegate.model.principal import Principal
 from tidegate.wire.names import SNI_PREFIX
 from tidegate.wire.request import Request
+from tidegate.wire.v2_ends import EndingBody
+from tidegate.wire.v2_limits import WaitingBody
+from tidegate.wire.v2_naming import Alias, Labels
 from tidegate.wire.v2_shares import LinkBody, ShareBody
 
 Count = Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 0})]
@@ -62,8 +65,15 @@ class NewCluster(Request):
         json_schema_extra={"examples": [{"options": {"worker_cores": 2}, "hints": {"python": "/usr/bin/python3"}}]},
     )
 
-    options: dict[str, Any] | None = Field(None, description="Values for some of the options that GET /options lists.")
+    options: dict[str, Any] | None = Field(
+        None, repr=False, description="Values for some of the options that GET /options lists."
+    )
     hints: Hints = Field(default_factory=Hints)
+    alias: Alias = None
+    labels: Labels = None
+    shutdown_on_close: bool = Field(
+        False, description="Whether it is to end when all its clients are gone and nothing runs on it."
+    )
 
 
 class NewBounds(Request):
@@ -175,6 +185,8 @@ class ClusterBody(BaseModel):
     """A cluster."""
 
     name: str = Field(examples=["3f9c0a51be27d846"])
+    alias: str | None = Field(description="What its owner calls it.", examples=["training"])
+    labels: dict[str, str] = Field(description="What its owner notes of it.")
     owner: str
     mine: bool = Field(description="Whether it is the caller's.")
     state: ClusterState
@@ -195,7 +207,9 @@ class ClusterBody(BaseModel):
     rights: list[Action] = Field(description="What the caller may do with it.")
     shares: list[ShareBody] = Field(description="Who else may do what, for who may share it; empty for others.")
     links: list[LinkBody] = Field(description="Links to its dashboard, perhaps expired, for who may share it.")
-    note: str | None = Field(None, description="In the answer to PATCH: how the size differs from what was asked.")
+    waiting: WaitingBody | None = Field(description="Its place in the line, while limits leave it no room.")
+    ending: EndingBody | None = Field(description="When it ends by itself, if nothing changes; null if unknown.")
+    note: str | None = Field(None, description="In the answer to a change: how it differs from what was asked.")
 
     @classmethod
     def from_model(
@@ -210,6 +224,8 @@ class ClusterBody(BaseModel):
         open_dashboard = cluster.state is ClusterState.RUNNING and facts and facts.dashboard_port
         return cls(
             name=cluster.name,
+            alias=cluster.alias or None,
+            labels=dict(cluster.labels),
             owner=cluster.owner,
             mine=mine,
             state=cluster.state,
@@ -234,6 +250,8 @@ class ClusterBody(BaseModel):
             rights=[action for action in Action if action in rights],
             shares=[ShareBody.from_model(share) for share in cluster.shares] if open_book else [],
             links=[LinkBody.from_model(link) for link in cluster.links] if open_book else [],
+            waiting=WaitingBody.from_model(cluster),
+            ending=EndingBody.from_model(cluster),
             note=note,
         )
 
@@ -243,11 +261,12 @@ def notes_of(cluster: Cluster) -> list[str]:
     if cluster.state.ended:
         return []
     several = len(cluster.groups) > 1
-    return [
+    troubles = [
         f"Workers{f' of group {group.name}' if several else ''} do not stay: {group.trouble.message}"
         for group in cluster.groups
         if group.trouble is not None and group.failures > 0
     ]
+    return [*troubles, *shortage(cluster)]
 
 
 class ClusterList(BaseModel):
@@ -300,43 +319,6 @@ class EventBody(BaseModel):
             message=event.message,
             data=dict(event.data),
         )
-
-
-class OptionBody(BaseModel):
-    """One option that users may set (``fixed``: that they may see)."""
-
-    name: str
-    kind: str = Field(examples=["integer", "float", "string", "boolean", "choice"])
-    default: Any
-    label: str
-    help: str
-    minimum: int | float | None
-    maximum: int | float | None
-    unit: str
-    choices: list[str]
-    fixed: bool
-
-    @classmethod
-    def from_model(cls, option: Option) -> OptionBody:
-        """Return the JSON form of ``option``."""
-        return cls(
-            name=option.name,
-            kind=option.kind.value,
-            default=option.default,
-            label=option.label or option.name,
-            help=option.help,
-            minimum=option.minimum,
-            maximum=option.maximum,
-            unit=option.unit,
-            choices=list(option.choices),
-            fixed=option.fixed,
-        )
-
-
-class Options(BaseModel):
-    """All options, in the order in which forms show them."""
-
-    options: list[OptionBody]
 
 
 class Health(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator, Iterator
 
 import dask.config
@@ -13,18 +12,6 @@ from tests.e2e.gateways import GatewayProcess
 from tidegate.authn.tokens import mint_token
 from tidegate.model.principal import Principal
 from tidegate.store.sql import SqlStore
-
-
-@pytest.fixture(autouse=True, scope="session")
-def quiet_finalizer() -> Iterator[None]:
-    """Take the finalizer of ``Gateway`` away: with today's distributed it raises for every object that was closed.
-
-    Python tells of that while it collects garbage, and 3.11 fails if it was compiling something just then.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(Gateway, "__del__")
-        yield
-        gc.collect()
 
 
 @pytest.fixture

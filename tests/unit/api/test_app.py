@@ -16,9 +16,9 @@ from tidegate.model.errors import (
     Conflict,
     DiskFull,
     Invalid,
+    LimitReached,
     NotAllowed,
     NotVisible,
-    QuotaExceeded,
     TidegateError,
 )
 from tidegate.model.principal import Principal
@@ -47,7 +47,7 @@ ERRORS = [
     (NotVisible("words"), 404, 404, "not-found"),
     (NotAllowed("words"), 409, 403, "not-allowed"),
     (Conflict("words"), 409, 409, "conflict"),
-    (QuotaExceeded("words"), 409, 409, "quota-exceeded"),
+    (LimitReached("words"), 409, 409, "limit-reached"),
     (Invalid("words", field="x"), 422, 422, "invalid"),
     (BackendFailed("words", detail="secret detail"), 500, 502, "backend-failed"),
     (DiskFull("words", detail="secret detail"), 500, 507, "disk-full"),

@@ -21,6 +21,8 @@ async def test_creation_answers_with_the_resource_and_its_place(gateway: Gateway
     assert reply.headers["location"] == f"/services/dask/api/v2/clusters/{cluster['name']}"
     assert cluster == {
         "name": cluster["name"],
+        "alias": None,
+        "labels": {},
         "owner": "alice",
         "state": "requested",
         "target": "running",
@@ -53,6 +55,8 @@ async def test_creation_answers_with_the_resource_and_its_place(gateway: Gateway
         "scheduler": {"sni": f"daskgateway-{cluster['name']}"},
         "dashboard_link": None,
         "notes": [],
+        "ending": None,
+        "waiting": None,
         "note": None,
         "mine": True,
         "rights": ["see", "connect", "scale", "stop", "logs", "dashboard", "share"],
@@ -293,6 +297,9 @@ async def test_options_carry_all_that_a_form_needs(gateway: Gateway) -> None:
         "maximum": 8,
         "unit": "",
         "choices": [],
+        "labels": [],
+        "patterns": [],
         "fixed": False,
+        "secret": False,
     }
     assert options[3]["fixed"] is True

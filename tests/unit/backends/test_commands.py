@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,4 @@ def test_threads_are_cores_rounded_up(cores: float, threads: int) -> None:
     spec = ClusterSpec(worker_cores=cores)
     assert commands.threads(spec) == threads
     assert commands.worker_environment("/files", spec)["OMP_NUM_THREADS"] == str(threads)
+    assert commands.threads(replace(spec, worker_threads=7)) == 7

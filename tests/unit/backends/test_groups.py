@@ -70,6 +70,20 @@ def test_too_much_memory_is_told_by_the_group(group: Group) -> None:
 
 
 @needs_groups
+def test_the_scheduler_has_limits_of_its_own() -> None:
+    """Whoever makes its group sets them: the keeper is in it, and may not change them."""
+    groups = Groups()
+    groups.prepare(f"test-{secrets.token_hex(4)}")
+    group = groups.make("c1", limits=memory_limit(64 * 2**20))
+    scheduler = group.below(SCHEDULER)
+    process = start_in(scheduler, sys.executable, "-c", "b'x' * (200 * 2**20)")
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert (scheduler.memory_kills(), scheduler.is_over_memory()) == (1, True)
+    group.remove()
+
+
+@needs_groups
 def test_cores_are_limited(group: Group) -> None:
     """Who has a fifth of a core needs five seconds for one of the processor."""
     worker = group.below("default-1").make()

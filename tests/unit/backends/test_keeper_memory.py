@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from tidegate.backends.local.keeper.groups import Group
-from tidegate.backends.local.keeper.memory import OutOfMemory, WorkerMemory
+from tidegate.backends.local.keeper.memory import GroupMemory, OutOfMemory
 
 NO_COUNT = OutOfMemory("/nowhere/vmstat")
 
@@ -37,7 +37,7 @@ def test_a_kill_of_the_kernels_explains_one_death_of_these_seconds(tmp_path: Pat
 
 def test_the_count_of_its_group_explains_the_end_of_a_worker(tmp_path: Path) -> None:
     """Exactly once, with the limit that was reached; what another signal ended was not for want of memory."""
-    memory = WorkerMemory(Group([str(tmp_path)]), 2 * 2**30, NO_COUNT)
+    memory = GroupMemory(Group([str(tmp_path)]), 2 * 2**30, NO_COUNT)
     assert memory.explain(-signal.SIGKILL) is None  # There is no count: nothing can be told.
 
     for files in ({"memory.events": "oom 1\noom_kill 1\n"}, {"memory.oom_control": "under_oom 0\noom_kill 2\n"}):
@@ -58,7 +58,7 @@ def test_the_count_of_its_group_explains_the_end_of_a_worker(tmp_path: Path) -> 
 def test_a_kill_below_the_limit_is_the_machines(tmp_path: Path) -> None:
     """Nobody is told of a limit of theirs that they have not come to."""
     (tmp_path / "memory.events").write_text("low 0\noom 0\noom_kill 1\n")
-    explained = WorkerMemory(Group([str(tmp_path)]), 2**30, NO_COUNT).explain(-signal.SIGKILL)
+    explained = GroupMemory(Group([str(tmp_path)]), 2**30, NO_COUNT).explain(-signal.SIGKILL)
     assert explained == ("out-of-memory", "the kernel killed its process: memory ran out on the machine")
 
 
@@ -68,7 +68,7 @@ def test_what_a_task_had_started_is_told_once_and_not_too_early(tmp_path: Path) 
     (tmp_path / "memory.max_usage_in_bytes").write_text("314572800\n")
     count = tmp_path / "memory.oom_control"
     count.write_text("oom_kill 0\n")
-    memory = WorkerMemory(Group([str(tmp_path)]), 300 * 2**20, NO_COUNT)
+    memory = GroupMemory(Group([str(tmp_path)]), 300 * 2**20, NO_COUNT)
     assert memory.look() == ""
     count.write_text("oom_kill 1\n")
     assert memory.look() == ""

@@ -21,6 +21,8 @@ from tests.contract.backend_sites import SECRET_OF_THE_SERVER, LocalSite, see
 from tidegate.model.cluster import ClusterSpec
 from tidegate.model.observation import ProcessState
 
+VARIABLES = {"CITY": "Zürich\nBern", "DASK_ARRAY__CHUNK_SIZE": "7 MiB"}
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -28,8 +30,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalSite]:
     """Give a running cluster with four workers of two cores."""
     os.environ["DATABASE_PASSWORD"] = SECRET_OF_THE_SERVER
-    spec = ClusterSpec(worker_cores=1.5, worker_memory=2**30)
-    site = await LocalSite(tmp_path_factory.mktemp("dask"), spec, zygote=request.param).start()
+    spec = ClusterSpec(worker_cores=1.5, worker_memory=2**30, scheduler_cores=2, scheduler_memory=2**30)
+    folder = tmp_path_factory.mktemp("dask")
+    site = await LocalSite(folder, spec, zygote=request.param, variables=VARIABLES).start()
     try:
         await site.run(workers=4)
         await site.nannies_up()
@@ -80,6 +83,18 @@ async def test_nothing_of_the_servers_environment_leaks(client: Client) -> None:
         assert SECRET_OF_THE_SERVER not in "".join(environment.values())
         assert {"HOME", "PATH", "TIDEGATE_CLUSTER", "TIDEGATE_MARK"} <= set(environment)
         assert environment["PATH"].split(":")[0] == os.path.dirname(sys.executable)
+
+
+async def test_variables_are_set_wherever_tasks_and_plugins_run(client: Client) -> None:
+    """In workers and in the scheduler, Dask's configuration with them; ``/proc`` shows them to nobody."""
+
+    def look() -> tuple[str, str, bool]:
+        with open("/proc/self/environ") as file:
+            shown = "CITY" in file.read()
+        return os.environ["CITY"], dask.config.get("array.chunk-size"), shown
+
+    found = [*(await client.run(look)).values(), await client.run_on_scheduler(look)]
+    assert set(found) == {("Zürich\nBern", "7 MiB", False)}
 
 
 async def test_relative_paths_begin_at_home(client: Client) -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.client.errors import GatewayClusterError, GatewayValueError
+from tidegate.client.errors import GatewayClusterError, GatewayValueError, GatewayWarning
 from tidegate.client.events import LOOK, ClusterEvent, EventParser, Message, follow
 from tidegate.client.gateway import Gateway
 from tidegate.client.progress import Progress
@@ -165,6 +165,16 @@ async def test_waiting_tells_what_happens_and_returns_when_it_runs(stub: StubGat
 
     assert report.status is ClusterStatus.RUNNING
     assert progress.message == "Cluster c0ffee: The scheduler starts"
+
+
+async def test_waiting_warns_of_a_cluster_that_begins_smaller(stub: StubGateway, gateway: Gateway) -> None:
+    """The user reads it at the line that asked."""
+    body = {"id": 1, "at": 1.0, "kind": "cluster-requested", "message": "m", "data": {"note": "Scaling to 2 instead."}}
+    stub.will(streams(f"data: {json.dumps(body)}\n\n".encode(), as_bytes(2, "cluster-running")), says(CLUSTER))
+
+    async with gateway:
+        with pytest.warns(GatewayWarning, match="Scaling to 2 instead"):
+            await wait_until_running(gateway, "c0ffee", Progress(""))
 
 
 async def test_waiting_without_a_stream_reads_the_cluster(stub: StubGateway, gateway: Gateway) -> None:

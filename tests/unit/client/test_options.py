@@ -146,10 +146,80 @@ def test_a_copy_is_independent(options: Options) -> None:
 
 def test_an_option_of_a_kind_unknown_here_is_the_gateways_to_judge() -> None:
     """A newer gateway works with an older client."""
-    options = Options.from_json([option("mounts", "mapping", {})])
+    options = Options.from_json([option("mounts", "matrix", {})])
     options.mounts = {"a": 1}
 
     assert chosen(options) == {"mounts": {"a": 1}}
+
+
+PROFILES = [
+    {"name": "small", "label": "Small", "help": "", "values": {"worker_cores": 1, "queue": "batch"}},
+    {"name": "large", "label": "Large", "help": "", "values": {"worker_cores": 16, "queue": "big"}},
+]
+CHOICE = option("profile", "choice", "small", choices=["small", "large"], labels=["Small", "Large"])
+
+
+def test_choosing_a_profile_shows_what_it_sets() -> None:
+    """Beyond the bounds, and what is fixed; what was set by hand stays, and what was not goes on with the next one."""
+    options = Options.from_json([CHOICE, *OFFER], PROFILES)
+
+    options.profile = "Large"
+    assert (options.profile, options.worker_cores, options.queue) == ("large", 16, "big")
+    assert chosen(options)["worker_cores"] == 16
+    options.profile = "small"
+    assert (options.worker_cores, options.queue) == (1, "batch")
+    options.worker_cores = 3
+    options.profile = "large"
+    assert (options.worker_cores, options.queue) == (3, "big")
+    del options["worker_cores"]
+    assert options.worker_cores == 16
+
+
+def test_a_profile_goes_over_a_form_as_a_single_value() -> None:
+    """`new_cluster(options, profile="large")` is what the form with that profile is."""
+    options = Options.from_json([CHOICE, *OFFER], PROFILES)
+
+    asked = merge(options, {"profile": "large"}, {})
+
+    assert (asked["profile"], asked["worker_cores"]) == ("large", 16)
+    assert options.worker_cores == 1
+
+
+def test_secret_texts_are_not_shown() -> None:
+    """Not in text and not as HTML; what is not shown is asked for as it is."""
+    options = Options.from_json([option("variables", "mapping", {"GIVEN": "***"}, secret=True)])
+    options.variables = {"KEY": "geheim", "GIVEN": "***"}
+
+    assert "geheim" not in repr(options) + options._repr_html_()
+    assert "KEY=***" in repr(options)
+    assert chosen(options) == {"variables": {"KEY": "geheim", "GIVEN": "***"}}
+    with pytest.raises(GatewayValueError, match="stands for a text that is not shown; say what 'NEW' is"):
+        options.variables = {"NEW": "***"}
+
+
+def test_a_form_draws_every_kind() -> None:
+    """Labels in a list, lines in a mapping, and what a profile sets in all of them."""
+    from tidegate.client.widget import options_form
+
+    small = {"worker_cores": 1, "environment": "geo", "variables": {}}
+    large = {"worker_cores": 16, "environment": "gpu", "variables": {"A": "1"}}
+    profiles = [{**PROFILES[0], "values": small}, {**PROFILES[1], "values": large}]
+    options = Options.from_json([CHOICE, *OFFER, option("variables", "mapping", {})], profiles)
+    options.profile = "small"
+    form = options_form(options)
+    boxes = {name: row.children[1] for name, row in zip(options, form.children[1:], strict=True)}
+
+    assert boxes["profile"].options == (("Small", "small"), ("Large", "large"))
+    boxes["profile"].value = "large"
+    assert boxes["worker_cores"].value == 16
+    assert (boxes["environment"].value, boxes["variables"].value) == ("gpu", "A=1")
+    boxes["profile"].value = "small"
+    assert (boxes["worker_cores"].value, boxes["environment"].value) == (1, "geo")
+    boxes["variables"].value = "A=2\nB=3"
+    assert options.variables == {"A": "2", "B": "3"}
+    boxes["variables"].value = "nonsense"
+    assert "line 1 is not NAME=text" in form.children[-1].children[2].value
+    assert options.variables == {"A": "2", "B": "3"}
 
 
 def test_the_table_shows_bounds_and_who_fixed_what(options: Options) -> None:

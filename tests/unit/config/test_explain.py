@@ -32,12 +32,12 @@ def test_the_explanation_can_be_used_as_a_file(tmp_path: Path) -> None:
 def test_the_explanation_says_where_each_value_came_from(tmp_path: Path) -> None:
     """Argument, file and line, or default."""
     path = tmp_path / "tidegate.yaml"
-    path.write_text("limits:\n  max_workers: 7\n")
+    path.write_text("limits:\n  cluster:\n    workers: 7\n")
 
     text = explain(load(path, {"address": ("--address", "127.0.0.1:9000")}))
 
     assert "here from --address]\naddress: 127.0.0.1:9000" in text
-    assert "(workers), default null; here from tidegate.yaml:2]\n  max_workers: 7" in text
+    assert "(workers, or unlimited), default null; here from tidegate.yaml:3]\n    workers: 7" in text
     assert "(days), default 30; here from default]\nhistory_days: 30" in text
 
 

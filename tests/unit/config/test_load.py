@@ -36,16 +36,16 @@ def test_without_a_file_everything_is_at_its_default(tmp_path: Path, monkeypatch
 
 def test_an_unknown_key_is_refused_with_line_and_the_nearest_name(tmp_path: Path) -> None:
     """A slip of the pen is found at start, at its line, with what was probably meant."""
-    text = "limits:\n  # the most that fits\n  max_worker: 4\n"
+    text = "limits:\n  cluster:\n    # the most that fits\n    worker: 4\n"
 
     assert problems(tmp_path, text) == [
-        "tidegate.yaml:3: limits.max_worker is not a setting; did you mean max_workers?"
+        "tidegate.yaml:4: limits.cluster.worker is not a setting; did you mean workers?"
     ]
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
     """An administrator mends a file in one go."""
-    text = "prefix: nonsense\nlimits: {max_workers: -1}\nadress: x\noptions:\n  worker_cores: {type: intteger}\n"
+    text = "prefix: nonsense\nlimits: {cluster: {workers: -1}}\nadress: x\noptions:\n  worker_cores: {type: intteger}\n"
 
     found = problems(tmp_path, text)
 
@@ -83,7 +83,7 @@ def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 
 def test_null_means_the_default(tmp_path: Path) -> None:
     """A section that is commented out below its name stays at its defaults."""
-    assert load(write(tmp_path, "tls:\nlimits:\n  max_workers:\nhistory_days:\n")).settings.history_days == 30
+    assert load(write(tmp_path, "tls:\nlimits:\n  cluster:\n    workers:\nhistory_days:\n")).settings.history_days == 30
 
 
 def test_paths_are_relative_to_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

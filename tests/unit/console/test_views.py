@@ -8,31 +8,12 @@ import pytest
 
 from tests.in_process import NOW
 from tidegate.console import views
-from tidegate.console.views import describe_duration, view_cluster, view_events, view_links
+from tidegate.console.views import view_cluster, view_events, view_links
 from tidegate.model import event as events
 from tidegate.model.cluster import Cluster, ClusterSpec, ClusterState, Target
 from tidegate.model.event import Event, RecordedEvent
 from tidegate.model.principal import Principal, Scope
 from tidegate.model.share import Grantee, GranteeKind, Right, Share, ShareLink
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (-5, "0 s"),
-        (59.9, "59 s"),
-        (60, "1 min"),
-        (3599, "59 min"),
-        (3600, "1 h"),
-        (3660, "1 h 1 min"),
-        (86399, "23 h 59 min"),
-        (86400, "1 day"),
-        (400 * 86400, "400 days"),
-    ],
-)
-def test_durations_are_short(seconds: float, words: str) -> None:
-    """One or two units, never negative: clocks of two machines differ."""
-    assert describe_duration(seconds) == words
 
 
 @pytest.mark.parametrize("state", list(ClusterState))

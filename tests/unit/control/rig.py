@@ -13,7 +13,8 @@ from tidegate.backends.simulated import SimulatedBackend
 from tidegate.backends.simulation import ManualClock, Script, Simulation
 from tidegate.control.agents import Agents
 from tidegate.control.bus import Bus
-from tidegate.control.clusters import Clusters, Limits
+from tidegate.control.choosing import Choosing, Hook
+from tidegate.control.clusters import Clusters
 from tidegate.control.credentials import LaunchFiles
 from tidegate.control.execute import Executor
 from tidegate.control.reconciler import Pace, Reconciler
@@ -21,8 +22,10 @@ from tidegate.control.records import Records
 from tidegate.control.routing import Routing
 from tidegate.control.shares import Shares, SharingRules
 from tidegate.control.sweep import Sweep
+from tidegate.control.terms import Terms
 from tidegate.model.cluster import Cluster, ClusterState, SchedulerFacts
-from tidegate.model.options import OptionSet
+from tidegate.model.limits import Rules
+from tidegate.model.offer import Offer
 from tidegate.model.principal import Principal
 from tidegate.model.report import Report, Wanted
 
@@ -92,15 +95,17 @@ class Rig:
         self,
         folder: Path,
         *,
-        limits: Limits | None = None,
-        options: OptionSet | None = None,
+        terms: Terms | None = None,
+        rules: Rules | None = None,
+        options: Offer | None = None,
+        hook: Hook | None = None,
         interval: float = 0.05,
     ) -> None:
         self.clock = ManualClock()
         self.tables = Tables()
         self.store = MemoryStore(self.tables, self.clock)
         self.bus = Bus()
-        self.records = Records(self.store, self.bus)
+        self.records = Records(self.store, self.bus, rules)
         self.simulation = Simulation(self.clock, Script())
         self.backend = CountingBackend(self.simulation, self.clock)
         backends = {"sim": self.backend}
@@ -115,8 +120,8 @@ class Rig:
             "sim",
             self.bus,
             self.clock,
-            options or OptionSet(),
-            limits or Limits(start_timeout=START_TIMEOUT),
+            Choosing(options or Offer(), hook, hook_seconds=0.2),
+            terms or Terms(start_timeout=START_TIMEOUT),
         )
         self.shares = Shares(self.clusters, self.records, self.routing, self.clock, SharingRules())
         self.agents = Agents(self.records, self.bus, self.clock)

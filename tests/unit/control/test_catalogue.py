@@ -17,7 +17,7 @@ from tests.contract import store_writer
 from tests.contract.store_samples import NOW, make_cluster, make_credentials, workers
 from tests.memory_store import MemoryStore, Tables
 from tidegate.control.catalogue import Catalogue, Entry, Whose
-from tidegate.model.cluster import Cluster, ClusterState
+from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.principal import Principal
 from tidegate.model.share import Grantee, Right, Share
 from tidegate.store.base import Changes
@@ -360,3 +360,23 @@ async def test_what_is_made_for_some_is_not_shown_to_others(store: WatchedStore)
 
     assert [entry.made(make, word) for word in (b"x", b"y", b"x")] == [b"x", b"y", b"x"]
     assert made == [b"x", b"y"]
+
+
+async def test_an_alias_means_the_cluster_that_has_it_or_the_latest_that_had_it(store: WatchedStore) -> None:
+    """Of its owner alone; and nothing any more once all that had it are pruned."""
+    catalogue = Catalogue(store)
+    (first,) = await add(store, 1, alias="ice")
+    first = await end(store, await store.save(replace(first, target=Target.STOPPED)))
+    (second,) = await add(store, 2, alias="ice")
+    await add(store, 3, alias="ice", owner="bob")
+
+    assert await catalogue.called("alice", "ice") == second
+    assert await catalogue.called("carol", "ice") is None
+    second = await store.save(replace(second, target=Target.STOPPED))
+    assert await catalogue.called("alice", "ice") == second
+    (third,) = await add(store, 0, alias="ice")
+    assert await catalogue.called("alice", "ice") == third, "it is older, and has the name now"
+    third, second = await end(store, third), await end(store, second)
+    assert await catalogue.called("alice", "ice") == second
+    await store.prune(NOW + 1)
+    assert await catalogue.called("alice", "ice") is None

@@ -7,12 +7,18 @@ import asyncio
 import pytest
 
 from tests.unit.control.rig import ALICE, MALLORY, Rig, rigged
-from tidegate.control.clusters import Limits
+from tidegate.control.terms import Terms
 from tidegate.model import event as events
+from tidegate.model.amounts import Resource
 from tidegate.model.cluster import Adaptive, ClusterState, Target
 from tidegate.model.errors import Busy, Conflict, Invalid, NotVisible
-from tidegate.model.options import Kind, Option, OptionSet
+from tidegate.model.limits import Rule, Rules, Subject
+from tidegate.model.offer import Offer
+from tidegate.model.options import Kind, Option
+from tidegate.model.principal import Principal
 from tidegate.store.base import StaleRecord
+
+ROOT = Principal("root", admin=True)
 
 
 def kinds(rig: Rig, name: str) -> list[str]:
@@ -54,14 +60,15 @@ async def test_nothing_is_recorded_of_a_request_that_is_refused(rig: Rig):
 
 async def test_options_limits_and_backend_shape_the_spec(tmp_path):
     """The administrator's limit overrides what the backend would allow, and says who set it."""
-    options = OptionSet((Option("worker_cores", Kind.INTEGER, 1, maximum=8),))
-    async with rigged(tmp_path, limits=Limits(max_workers=3, start_timeout=7), options=options) as rig:
+    options = Offer((Option("worker_cores", Kind.INTEGER, 1, maximum=8),))
+    rules = Rules([Rule(Subject.parse("cluster"), Resource.WORKERS, 3)])
+    async with rigged(tmp_path, terms=Terms(start_timeout=7), rules=rules, options=options) as rig:
         cluster = await rig.clusters.create(ALICE, {"worker_cores": 4})
         assert cluster.options == {"worker_cores": 4}
         assert (cluster.spec.worker_cores, cluster.spec.max_workers, cluster.spec.start_timeout) == (4.0, 3, 7)
         assert "administrator" in cluster.spec.max_workers_reason
         assert cluster.spec.environment == "simulated"
-        assert rig.clusters.options() is options
+        assert rig.clusters.options(ALICE).options == options.options
 
 
 @pytest.mark.parametrize("action", ["get", "scale", "adapt", "stop", "logs", "client_credentials", "wait", "follow"])
@@ -174,7 +181,7 @@ async def test_only_what_runs_can_be_sized(rig: Rig):
             await rig.clusters.adapt(ALICE, name, 0, 1)
 
 
-async def test_sizes_that_are_set_at_the_same_time_do_not_fail(rig: Rig):
+async def test_changes_that_are_made_at_the_same_time_do_not_fail(rig: Rig):
     """Someone else is quicker: load again, think again."""
     name = await rig.bring_up()
     save = rig.store.save
@@ -187,9 +194,9 @@ async def test_sizes_that_are_set_at_the_same_time_do_not_fail(rig: Rig):
         return await save(cluster, happened)
 
     rig.store.save = save_after_somebody_else
-    cluster, _ = await rig.clusters.scale(ALICE, name, 2)
-    assert cluster.group().wanted == 2
-    assert len([k for k in kinds(rig, name) if k == events.SCALED]) == 1
+    cluster = await rig.clusters.limit(ROOT, name, 2)
+    assert cluster.spec.max_workers == 2
+    assert len([k for k in kinds(rig, name) if k == events.LIMITED]) == 1
 
 
 async def test_a_change_that_never_succeeds_says_when_to_come_back(rig: Rig):
@@ -201,7 +208,7 @@ async def test_a_change_that_never_succeeds_says_when_to_come_back(rig: Rig):
 
     rig.store.save = somebody_else_was_quicker
     with pytest.raises(Busy, match=f"cannot change cluster {name} now"):
-        await rig.clusters.scale(ALICE, name, 2)
+        await rig.clusters.stop(ALICE, name)
 
 
 # -- ends ------------------------------------------------------------------------------------------------------------

@@ -130,7 +130,9 @@ def test_tokens_cannot_be_guessed_and_are_no_paths(secrets: Credentials):
 def test_nothing_secret_shows(secrets: Credentials):
     """Neither in the repr of the secrets nor in that of a route."""
     route = route_to(_running(), secrets)
-    for secret in asdict(secrets).values():
+    secrets = replace(secrets, variables={"KEY": "geheim"})
+    parts = asdict(secrets)
+    for secret in (*parts.pop("variables").values(), *parts.values()):
         assert secret not in repr(secrets)
         assert secret not in repr(route)
 
@@ -154,6 +156,7 @@ def test_the_files_of_a_launch(secrets: Credentials):
     assert secrets.ticket_key not in everything
     assert files["scheduler.key"].decode() == secrets.scheduler_key
     assert files["worker.pem"].decode() == secrets.worker_cert
+    assert "variables.json" not in files
     agent = json.loads(files["agent.json"])
     assert agent["url"] == "https://dask.example.org/prefix/api/agent/v1/clusters/c1"
     assert (agent["ca"], agent["listener_uid"]) == ("TRUST", 1000)

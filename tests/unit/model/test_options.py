@@ -17,7 +17,12 @@ QUEUE = Option("queue", Kind.STRING, "long", fixed=True)
 IMAGE = Option("image", Kind.STRING, "daskdev/dask")
 SPOT = Option("spot", Kind.BOOLEAN, False)
 SOFTWARE = Option("environment", Kind.CHOICE, "notebook", choices=("notebook", "geo-2026"))
-ALL = OptionSet((CORES, MEMORY, QUEUE, IMAGE, SPOT, SOFTWARE))
+LIKE = Option("branch", Kind.STRING, "v1-final", patterns=("main", "release-*"))
+WAIT = Option("idle_timeout", Kind.FLOAT, 30.0, minimum=1, maximum=240, unit="min")
+NAMED = Option("size", Kind.CHOICE, "s", choices=("s", "l"), labels=("Small", "Large"))
+MARKS = Option("marks", Kind.MAPPING, {"a": "b"})
+KEYS = Option("variables", Kind.MAPPING, {"SITE": "geheim"}, secret=True)
+ALL = OptionSet((CORES, MEMORY, QUEUE, IMAGE, SPOT, SOFTWARE, LIKE, WAIT, NAMED, MARKS, KEYS))
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("4 GiB"),
@@ -39,6 +44,15 @@ anything = st.recursive(
         (QUEUE, "long", "long"),
         (SPOT, True, True),
         (SOFTWARE, "geo-2026", "geo-2026"),
+        (LIKE, "release-7", "release-7"),
+        (LIKE, "v1-final", "v1-final"),
+        (WAIT, 45, 45.0),
+        (WAIT, "45", 45.0),
+        (WAIT, "1 h 30 min", 90.0),
+        (NAMED, "Large", "l"),
+        (NAMED, "l", "l"),
+        (MARKS, {"n": 1, "f": 0.5, "t": "x\ny"}, {"n": "1", "f": "0.5", "t": "x\ny"}),
+        (KEYS, {"SITE": "***", "KEY": "x"}, {"SITE": "geheim", "KEY": "x"}),
     ],
 )
 def test_what_is_accepted_is_kept_in_one_form(option, value, kept):
@@ -72,6 +86,19 @@ def test_what_is_accepted_is_kept_in_one_form(option, value, kept):
         (SPOT, 1, "true or false"),
         (SOFTWARE, "geo", "choose one of notebook, geo-2026"),
         (SOFTWARE, ["notebook"], "choose one of"),
+        (LIKE, "release/7", "it must be like main or release-*"),
+        (WAIT, "1 d", "it must lie between 1 min and 240 min"),
+        (WAIT, "never", "it must be finite"),
+        (WAIT, "soon", "write a number of minutes, or text with a unit such as '90 min'"),
+        (NAMED, "small", "choose one of s, l"),
+        (MARKS, "a=b", "it must be texts by name"),
+        (MARKS, {"": "x"}, "a name in it must be text without control characters"),
+        (MARKS, {"a\n": "x"}, "a name in it must be text"),
+        (MARKS, {"a": True}, "what 'a' stands for must be text: write it in quotes"),
+        (MARKS, {"a": "\0"}, "characters in it that no text has"),
+        (MARKS, {"a": "\ud800"}, "characters in it that no text has"),
+        (MARKS, {f"{n}": "x" for n in range(201)}, "it has 201 names, and may have at most 200"),
+        (MARKS, {"a": "x" * 65536}, "come to 65537 characters, and may to at most 65536"),
     ],
 )
 def test_a_refusal_names_the_option_the_value_and_the_rule(option, value, words):
@@ -82,6 +109,50 @@ def test_a_refusal_names_the_option_the_value_and_the_rule(option, value, words)
     assert caught.value.message.startswith(f"cannot set {option.name} to ")
     assert caught.value.field == option.name
     assert len(caught.value.message) < 250
+
+
+@pytest.mark.parametrize(
+    "value", ["geheim", ["geheim"], {"A": ["geheim"]}, {"A": "geheim\0"}, {"A": "geheim" * 20_000}]
+)
+def test_a_refusal_repeats_nothing_secret(value):
+    """Only the name of the option, and of what is wrong in it."""
+    with pytest.raises(Invalid) as caught:
+        KEYS.check(value)
+    assert "geheim" not in caught.value.message
+    assert caught.value.message.startswith("cannot set variables: ")
+
+
+def test_a_mask_stands_for_what_is_there_only():
+    """Copied from where another cluster's options are shown, it means nothing."""
+    with pytest.raises(Invalid, match="stands for a text that is not shown; say what 'NEW' is"):
+        KEYS.check({"NEW": "***"})
+
+
+def test_the_default_is_always_right():
+    """Also beyond the bounds, as a profile may set it; nothing else is."""
+    beyond = Option("n", Kind.INTEGER, 16, minimum=1, maximum=4)
+    assert beyond.check(16) == 16
+    with pytest.raises(Invalid, match="between 1 and 4"):
+        beyond.check(15)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (CORES, "1 to 8"),
+        (WAIT, "1 min to 240 min"),
+        (QUEUE, "fixed by the administrator of this gateway"),
+        (IMAGE, "text"),
+        (LIKE, "text like main or release-*"),
+        (NAMED, "one of s (Small), l (Large)"),
+        (SOFTWARE, "one of notebook, geo-2026"),
+        (MARKS, "texts by name"),
+        (SPOT, "True or False"),
+    ],
+)
+def test_what_it_may_be_in_words(option, words):
+    """The same in every form and table."""
+    assert option.may_be() == words
 
 
 def test_one_sided_bounds_say_one_side():

@@ -58,6 +58,7 @@ def test_workers_that_the_scheduler_has_are_running_from_now():
     after, happened = absorb(cluster, Report(FACTS, everyone), NOW)
 
     assert states(after) == [R, R, E, R]
+    assert [worker.started_at for worker in after.workers[:2]] == [NOW, NOW], "what they use counts from now"
     assert [w.changed_at for w in after.workers] == [NOW, NOW, NOW - 5, NOW - 5]
     assert [event.kind for event in happened] == [events.WORKERS]
     assert happened[0].data == {"wanted": 3, "running": 3, "starting": 0}
@@ -80,12 +81,14 @@ def test_demand_counts_within_the_bounds():
 
     adaptive = make_running(wanted=2, adaptive=Adaptive(1, 6))
     after, happened = absorb(adaptive, Report(FACTS, demand=asks), NOW)
-    assert after.group().wanted == 6
-    assert happened[0].data["wanted"] == 6
-    assert absorb(adaptive, Report(FACTS, demand={"default": 0}), NOW)[0].group().wanted == 1
+    assert (after.group().wanted, after.group().asked) == (2, 6), "more is given by admission"
+    assert happened == ()
+    less, happened = absorb(after, Report(FACTS, demand={"default": 0}), NOW)
+    assert (less.group().wanted, less.group().asked) == (1, 1)
+    assert happened[0].data["wanted"] == 1
 
     beyond = make_running(wanted=2, adaptive=Adaptive(0, 5000))
-    assert absorb(beyond, Report(FACTS, demand=asks), NOW)[0].group().wanted == beyond.spec.max_workers
+    assert absorb(beyond, Report(FACTS, demand=asks), NOW)[0].group().asked == beyond.spec.max_workers
 
 
 def test_the_wanted_state_is_told_whole():

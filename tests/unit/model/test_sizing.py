@@ -11,6 +11,7 @@ from tidegate.model import event as events
 from tidegate.model import reasons, sizing
 from tidegate.model.cluster import Adaptive, Cluster, ClusterState, Target
 from tidegate.model.errors import Conflict, Invalid
+from tidegate.model.limits import Ledger
 from tidegate.model.principal import Principal
 
 ROOT = Principal("root", admin=True)
@@ -25,7 +26,7 @@ def test_an_owner_is_not_named_in_what_they_do():
     """It is their own cluster: the event says what, and no more."""
     cluster = make_running()
 
-    (event,) = sizing.scale(cluster, "default", 2, owner_of(cluster)).events
+    (event,) = sizing.scale(cluster, "default", 2, owner_of(cluster), Ledger()).events
 
     assert (event.kind, event.message) == (events.SCALED, "2 workers are wanted")
     assert "by" not in event.data
@@ -47,7 +48,7 @@ def test_an_administrator_is_named(principal: Principal, words: str, by: str):
     cluster = make_running()
     principal = replace(principal, name=principal.name.replace("OWNER", cluster.owner))
 
-    (event,) = sizing.scale(cluster, "default", 2, principal).events
+    (event,) = sizing.scale(cluster, "default", 2, principal, Ledger()).events
 
     assert event.message == words.replace("OWNER", cluster.owner)
     assert event.data["by"] == by.replace("OWNER", cluster.owner)
@@ -63,7 +64,7 @@ def test_a_limit_binds_what_is_asked_for_next():
     assert limited.cluster.spec.max_workers_reason == "set by administrator root"
     (event,) = limited.events
     assert event.message == "At most 3 workers may run: set by administrator root"
-    sized = sizing.scale(limited.cluster, "default", 9, owner_of(cluster))
+    sized = sizing.scale(limited.cluster, "default", 9, owner_of(cluster), Ledger())
     assert sized.cluster.group().wanted == 3
     assert "(set by administrator root)" in str(sized.note)
 
@@ -71,7 +72,7 @@ def test_a_limit_binds_what_is_asked_for_next():
 def test_a_limit_draws_adaptive_bounds_in():
     """The load decides within what is left, and never again beyond it."""
     cluster = make_running(wanted=8)
-    adapting = sizing.adapt(cluster, "default", 6, 10, owner_of(cluster)).cluster
+    adapting = sizing.adapt(cluster, "default", 6, 10, owner_of(cluster), Ledger()).cluster
 
     group = sizing.limit(adapting, 4, ROOT).cluster.group()
 

@@ -21,9 +21,9 @@ from sqlalchemy import LargeBinary
 from tests.contract.store_samples import Database, make_cluster, make_credentials
 from tidegate.store import rotation, sealing, tables
 from tidegate.store.base import ClientPair, StoreUnusable
+from tidegate.store.database import DATABASE_FILE
 from tidegate.store.rotation import rotate_keys
 from tidegate.store.sealing import KEY_FILE, KeyFile
-from tidegate.store.sql import DATABASE_FILE
 
 PAIR = ClientPair("certificate", "key")
 NUMBERS = (1, 2)

@@ -214,3 +214,31 @@ def test_a_database_of_the_first_version_keeps_its_clusters(file: Path):
 
     assert run(file, "SELECT name, change FROM clusters") == [("c1", 0)]
     assert run(file, "SELECT latest, pruned_before FROM changes") == [(0, 0.0)]
+
+
+def test_what_ran_before_the_limits_is_counted(file: Path):
+    """Of each cluster that has not ended: in each group what is wanted or what is there, whichever is more."""
+    bring_up_to_date(URL.create("sqlite", database=str(file)), busy_timeout=1, now=NOW, revision="0005")
+    cluster, spec = "INSERT INTO clusters SELECT {} FROM clusters", '{"worker_cores": 2.5, "worker_memory": 1000}'
+    columns = [row[1] for row in run(file, "PRAGMA table_info(clusters)")]
+    columns_of_group = "(cluster, name, wanted, launched, failures, retry_at)"
+    group = f"INSERT INTO worker_groups {columns_of_group} VALUES ('c1', '{{}}', {{}}, 0, 0, 0)"
+    ending = {"name": "'c2'", "target": "'stopped'", "owner": "'bob'"}
+    ended = {"name": "'c3'", "state": "'failed'"}
+    run(
+        file,
+        CLUSTER.replace("'{}', '{}'", f"'{spec}', '{{}}'"),
+        *(cluster.format(", ".join(other.get(c, c) for c in columns)) + " LIMIT 1" for other in (ending, ended)),
+        group.format("g", 1),
+        group.format("more", 3),
+        group.format("more", 9).replace("'c1'", "'c2'"),
+        WORKER,
+        WORKER.replace("'w1'", "'w2'").replace("'running'", "'stopping'"),
+        WORKER.replace("'w1'", "'w3'").replace("'running'", "'ended'"),
+        WORKER.replace("'c1'", "'c2'"),
+    )
+
+    upgrade(file)
+
+    held = run(file, "SELECT cluster, owner, workers, cores, memory, gpus FROM holdings ORDER BY cluster")
+    assert held == [("c1", "alice", 5, 12.5, 5000.0, 0), ("c2", "bob", 1, 2.5, 1000.0, 0)]

@@ -20,8 +20,9 @@ from tidegate.model.errors import BackendFailed, Busy
 from tidegate.model.event import Event
 from tidegate.model.principal import Principal
 from tidegate.store.base import StoreUnusable, Token
+from tidegate.store.database import DATABASE_FILE
 from tidegate.store.sealing import KEY_FILE
-from tidegate.store.sql import DATABASE_FILE, SqlStore
+from tidegate.store.sql import SqlStore
 
 
 @pytest.fixture
@@ -53,7 +54,8 @@ async def test_no_secret_is_in_any_file(store: SqlStore, database: Database):
     def files() -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in database.folder.iterdir()}
 
-    secrets = [*asdict(make_credentials()).values(), "secret-of-alice"]
+    parts = asdict(make_credentials())
+    secrets = [*parts.pop("variables").values(), *parts.values(), "secret-of-alice"]
     while_running = files()
     await store.close()
     for name, content in [*while_running.items(), *files().items()]:

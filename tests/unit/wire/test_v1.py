@@ -44,6 +44,9 @@ def test_no_status_means_the_active_ones() -> None:
         (Option("x", Kind.INTEGER, 2, minimum=1.5, maximum=3.5), [1, 4]),
         (Option("x", Kind.FLOAT, 1, minimum=1, maximum=4, unit="GiB"), [0.5, 5]),
         (Option("x", Kind.INTEGER, 2), ["two"]),
+        (Option("x", Kind.INTEGER, 16, minimum=1, maximum=4), [0, 17]),
+        (Option("x", Kind.FLOAT, 0.5, minimum=1, maximum=4), [0.25, 5]),
+        (Option("x", Kind.MAPPING, {"a": "b"}), ["a=b"]),
     ],
 )
 def test_the_official_client_keeps_to_what_we_declare(option: Option, refused: list[Any]) -> None:
@@ -54,6 +57,13 @@ def test_the_official_client_keeps_to_what_we_declare(option: Option, refused: l
     for value in refused:
         with pytest.raises((ValueError, TypeError)):
             options.x = value
+
+
+def test_labels_stand_for_choices_and_masks_for_secrets() -> None:
+    """That client shows what it sends."""
+    choice = option_field(Option("x", Kind.CHOICE, "b", choices=("a", "b"), labels=("First", "Second")))
+    assert (choice["default"], choice["spec"]["options"]) == ("Second", ["First", "Second"])
+    assert option_field(Option("x", Kind.MAPPING, {"A": "geheim"}, secret=True))["default"] == {"A": "***"}
 
 
 def test_the_unit_is_in_the_label() -> None:

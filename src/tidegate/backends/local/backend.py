@@ -93,6 +93,7 @@ class LocalBackend:
     """
 
     Settings = LocalSettings
+    knows = frozenset({"worker_threads", "scheduler_cores", "scheduler_memory", "variables"})
 
     def __init__(
         self,

@@ -67,12 +67,15 @@ class Groups:
         probe.remove()
         self._remove_left({f"{self._prefix}-{cluster}" for cluster in present})
 
-    def make(self, cluster: str, uid: int = -1, gid: int = -1) -> Group:
-        """Make the group of a cluster, and below it the one of its scheduler, for a keeper of this user."""
+    def make(self, cluster: str, uid: int = -1, gid: int = -1, limits: Limits = ()) -> Group:
+        """Make the group of a cluster, and below it the one of its scheduler with these limits, for a keeper of this
+        user.
+        """
         group = Group([f"{parent}/{self._prefix}-{cluster}" for parent in self._parents]).make()
         for folder in group.folders:
             _share_out(Path(folder))
         scheduler = group.below(SCHEDULER).make()
+        scheduler.limit(limits)
         for folder in (*group.folders, *scheduler.folders):
             _give(folder, uid, gid)
         return group

@@ -23,8 +23,9 @@ from tidegate.backends.local.accounts import Account
 from tidegate.backends.local.folder import ClusterFolder, folders, write_whole
 from tidegate.backends.local.groups import Groups
 from tidegate.backends.local.keeper import processes
-from tidegate.backends.local.keeper.groups import Group
+from tidegate.backends.local.keeper.groups import Group, Limits, cores_limit, memory_limit
 from tidegate.backends.local.keeper.journal import SCHEDULER, Journal
+from tidegate.backends.local.keeper.memory import MARGIN
 from tidegate.backends.local.place import make_place
 from tidegate.backends.local.settings import LocalSettings
 from tidegate.backends.local.starting import wait_for_end
@@ -128,7 +129,9 @@ class Launcher:
             "home": account.home,
             "mark": self.mark,
             "users": [os.getuid()],
-            "groups": self.groups.make(launch.cluster, account.uid, account.gid).folders,
+            "groups": self.groups.make(launch.cluster, account.uid, account.gid, _limits(launch.spec)).folders,
+            "scheduler_memory": launch.spec.scheduler_memory,
+            "variables": str(folder.secrets / commands.VARIABLES),
             "scratch": str(scratch / f"tidegate-{launch.cluster}" if scratch else folder.path / "scratch"),
             "preloads": [str(folder.secrets / commands.AGENT), str(folder.secrets / commands.WORKER_GUARD)],
             "scheduler_arguments": commands.scheduler_arguments(str(folder.secrets), HOST),
@@ -181,6 +184,16 @@ class Launcher:
             return ""
         _, how = processes.describe_end(status)
         return f"{python} could not run: {how} (it must be a Python of version 3.9 or newer)"
+
+
+def _limits(spec: ClusterSpec) -> Limits:
+    """Return the limits of the scheduler, with the keeper, if it has any of its own."""
+    limits: list[tuple[str, str]] = []
+    if spec.scheduler_memory:
+        limits += memory_limit(round(spec.scheduler_memory * MARGIN))
+    if spec.scheduler_cores:
+        limits += cores_limit(spec.scheduler_cores)
+    return limits
 
 
 def hand_over(place: Path) -> Path:

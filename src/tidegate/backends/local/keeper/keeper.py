@@ -15,10 +15,11 @@ from typing import Any
 from . import configuration
 from .channel import Channel
 from .children import fork_on_main_thread
+from .groups import SCHEDULER as SCHEDULER_GROUP
 from .groups import Group
 from .journal import SCHEDULER, Journal
 from .logs import INTERVAL, EndedLogs, cap_logs
-from .memory import OutOfMemory
+from .memory import GroupMemory, OutOfMemory
 from .processes import descendants, describe_end, marked, sweep, zombie_children
 from .workers import KeptWorker
 
@@ -53,6 +54,8 @@ class Keeper:
         self._scheduler = scheduler
         self._group = Group(settings["groups"])
         self._out_of_memory = OutOfMemory()
+        limit = settings["scheduler_memory"]
+        self._scheduler_memory = GroupMemory(self._group.below(SCHEDULER_GROUP), limit, self._out_of_memory, "it came")
         self._channel = Channel(listener, {os.getuid(), *settings["users"]}, self._handle)
         self._workers: dict[str, KeptWorker] = {}
         self._names: set[str] = set()
@@ -146,7 +149,7 @@ class Keeper:
     def _scheduler_ended(self, status: int) -> None:
         if self._ending.is_set():
             return
-        code, why = self._out_of_memory.explain(status) or describe_end(status)
+        code, why = self._scheduler_memory.explain(status) or describe_end(status)
         self._journal.exited(SCHEDULER, code=code, why=why)
         self._end("the scheduler ended")
 

@@ -21,6 +21,7 @@ from .journal import SCHEDULER, Journal
 from .preloads import compile_all
 from .processes import identity
 from .scheduler import fork_scheduler
+from .variables import take_variables
 from .warm import CannotImport, freeze, import_engine
 
 
@@ -70,6 +71,7 @@ def keep(launch_file: str, lock_fd: int, tell: Callable[[], None]) -> None:
     except CannotImport as error:
         journal.exited(SCHEDULER, code="cannot-start", why=str(error))
         sys.exit(1)
+    take_variables(settings["variables"])
     compile_all(settings["preloads"])
     freeze()
     journal.running(SCHEDULER)

@@ -48,26 +48,35 @@ class OutOfMemory:
             return 0
 
 
-class WorkerMemory:
-    """Tells what the kernel killed of one worker for want of memory: by the count of its control group.
+class GroupMemory:
+    """Tells what the kernel killed of a worker or the scheduler for want of memory: by the count of its control group.
 
     Parameters
     ----------
     group : Group
-        The worker's. Where it counts nothing, the machine's count has to do.
+        Where it counts nothing, the machine's count has to do.
     limit : int
-        The worker's limit in bytes.
+        Its limit in bytes.
     machine : OutOfMemory
+    who : str
+        How the sentence begins that tells that it came to more.
     """
 
-    def __init__(self, group: Group, limit: int, machine: OutOfMemory) -> None:
+    def __init__(
+        self,
+        group: Group,
+        limit: int,
+        machine: OutOfMemory,
+        who: str = "with all that its tasks had started it came",
+    ) -> None:
         self._group = group
         self._limit = limit
         self._machine = machine
+        self._who = who
         self._last = self._told = 0
 
     def explain(self, status: int) -> tuple[str, str] | None:
-        """Return code and sentence if that is how the worker's process came to end with ``status``, else None."""
+        """Return code and sentence if that is how its process came to end with ``status``, else None."""
         kills = self._group.memory_kills()
         if kills is None:
             return self._machine.explain(status)
@@ -89,7 +98,7 @@ class WorkerMemory:
 
     def _why(self) -> str:
         if self._group.is_over_memory():
-            return f"with all that its tasks had started it came to more than its limit of {format_size(self._limit)}"
+            return f"{self._who} to more than its limit of {format_size(self._limit)}"
         return "memory ran out on the machine"
 
 

@@ -20,7 +20,7 @@ from . import configuration
 from .blas import set_threads
 from .groups import Group, cores_limit, memory_limit, processes_limit
 from .journal import Journal
-from .memory import MARGIN, OUT_OF_MEMORY, OutOfMemory, WorkerMemory, format_size
+from .memory import MARGIN, OUT_OF_MEMORY, GroupMemory, OutOfMemory, format_size
 from .preloads import load
 from .processes import describe_end, kill
 from .scratch import make_private
@@ -112,7 +112,7 @@ class KeptWorker:
         self._gave_up = ""
         self._over_memory = -1
         self._group = group
-        self._memory = WorkerMemory(group, shape["memory_limit"], out_of_memory)
+        self._memory = GroupMemory(group, shape["memory_limit"], out_of_memory)
         self._task: asyncio.Task[None] | None = None
 
     def start(self, on_gone: Callable[[str], object]) -> None:

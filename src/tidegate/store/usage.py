@@ -1,0 +1,98 @@
+"""The statements of the books, in which stands what was used: see ``model/usage.py`` for how to think about them.
+
+A row is what one cluster used on one day. It refers to nothing: it is kept longer than the cluster.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, select, update
+
+from tidegate.model.cluster import Cluster, ClusterState
+from tidegate.model.usage import (
+    USE_FIELDS,
+    Books,
+    Dimension,
+    Line,
+    Query,
+    Use,
+    rate_of,
+    running_lines,
+    split,
+    summarise,
+)
+from tidegate.store.tables import clusters, usage
+
+_ACTIVE = [state.value for state in ClusterState if not state.ended]
+_USE = tuple(usage.c[name] for name in USE_FIELDS)
+
+
+def book(connection: Connection, before: Cluster, after: Cluster, now: float) -> dict[str, Any]:
+    """Book what a cluster used until now, if it goes on at another rate; return what that changes in its record."""
+    rate = rate_of(before)
+    if rate == rate_of(after):
+        return {}
+    since = connection.execute(select(clusters.c.metered_at).where(clusters.c.name == before.name)).scalar()
+    if since is not None:
+        for day, use in split(rate, since, now):
+            _add(connection, before, day, use)
+    return {"metered_at": now}
+
+
+def _add(connection: Connection, cluster: Cluster, day: int, use: Use) -> None:
+    """Add to the row of a day. Writers take turns, so nobody else makes it meanwhile."""
+    this_row = (usage.c.cluster == cluster.name, usage.c.day == day)
+    more = {name: usage.c[name] + getattr(use, name) for name in USE_FIELDS}
+    if connection.execute(update(usage).where(*this_row).values(more)).rowcount == 0:
+        values: dict[str, Any] = {name: getattr(use, name) for name in USE_FIELDS}
+        values |= {"cluster": cluster.name, "day": day, "owner": cluster.owner, "alias": cluster.alias}
+        connection.execute(insert(usage), {**values, "owner_groups": json.dumps(cluster.owner_groups)})
+
+
+def read_books(connection: Connection, query: Query, running: list[Cluster], now: float) -> Books:
+    """Return what was used, with what is not booked yet of ``running``: the clusters asked for that have not ended."""
+    booked = [_to_line(row) for row in connection.execute(_added_up(query))]
+    is_metered = select(clusters.c.name, clusters.c.metered_at).where(clusters.c.state.in_(_ACTIVE))
+    metered = {row.name: row.metered_at for row in connection.execute(is_metered)}
+    unbooked = [line for cluster in running for line in running_lines(cluster, metered.get(cluster.name), now)]
+    return summarise([*booked, *unbooked], query)
+
+
+def _added_up(query: Query) -> Select[Any]:
+    """Return the statement that adds rows up as far as the query does not tell them apart."""
+    c = usage.c
+    apart: list[ColumnElement[Any]] = []
+    if Dimension.DAY in query.by:
+        apart.append(c.day)
+    if {Dimension.USER, Dimension.CLUSTER} & query.by:
+        apart.append(c.owner)
+    if Dimension.CLUSTER in query.by:
+        apart += [c.cluster, c.alias]
+    if query.needs_groups:
+        apart.append(c.owner_groups)
+    sums = (func.sum(column).label(column.name) for column in _USE)
+    statement = select(*apart, *sums).where(c.day >= query.since, c.day <= query.until).group_by(*apart)
+    if query.user is not None:
+        statement = statement.where(c.owner == query.user)
+    if query.cluster is not None:
+        statement = statement.where(c.cluster == query.cluster)
+    return statement
+
+
+def _to_line(row: Row[Any]) -> Line:
+    found = row._mapping
+    return Line(
+        Use(*(found[name] or 0.0 for name in USE_FIELDS)),
+        day=found.get("day"),
+        user=found.get("owner"),
+        cluster=found.get("cluster"),
+        alias=found.get("alias", ""),
+        groups=tuple(json.loads(found.get("owner_groups", "[]"))),
+    )
+
+
+def prune_usage(connection: Connection, before: int) -> int:
+    """Delete the rows of the days before that one; return how many."""
+    return connection.execute(delete(usage).where(usage.c.day < before)).rowcount
