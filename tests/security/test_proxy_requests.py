@@ -280,10 +280,15 @@ async def crowd(rig: Rig, words: bytes, size: int) -> list[asyncio.StreamWriter]
     return writers
 
 
-@pytest.mark.parametrize("words", [b"", b"\x16\x03\x01", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+HALF_A_BODY = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nhalf"
+
+
+@pytest.mark.parametrize(
+    "words", [b"", b"\x16\x03\x01", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", HALF_A_BODY]
+)
 @pytest.mark.parametrize("limits", [{"waiting": 10}, {"connections": 20}, {"connections_per_address": 10}])
 async def test_a_larger_crowd_than_there_is_room_for(tmp_path: Path, words: bytes, limits: dict[str, int]):
-    """From this machine, silent, in the middle of a head, or idle after an answer: whoever asks is served."""
+    """From this machine, silent, in the middle of a head or a body, or idle after an answer: whoever asks is served."""
     rig = Rig(tmp_path, limits=Limits(**limits))
     await rig.api(Control())
     writers = await crowd(rig, words, 40)

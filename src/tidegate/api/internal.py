@@ -42,9 +42,10 @@ def check_dashboard(principal: Principal, cluster: Cluster, *, own_host: bool) -
     Raises
     ------
     NotAllowed
-        It would be on the gateway's own host, where its owner's code could act in the viewer's name.
+        It would be on the gateway's own host, where its owner's code could act in the viewer's name; an administrator
+        who acts on behalf of the owner is such a viewer too.
     """
-    if not own_host and principal.name != cluster.owner:
+    if not own_host and not _is_owner(principal, cluster):
         raise NotAllowed(
             f"cannot show the dashboard of cluster {cluster.name} to anybody but {cluster.owner}: on this gateway "
             "dashboards have no host names of their own, and a dashboard runs its owner's code. The administrator can "
@@ -54,7 +55,12 @@ def check_dashboard(principal: Principal, cluster: Cluster, *, own_host: bool) -
 
 def epoch_of(principal: Principal, cluster: Cluster) -> int | None:
     """Return in which share epoch a ticket for ``principal`` is good."""
-    return None if principal.name == cluster.owner else cluster.share_epoch
+    return None if _is_owner(principal, cluster) else cluster.share_epoch
+
+
+def _is_owner(principal: Principal, cluster: Cluster) -> bool:
+    """Whether the owner themselves is asking, not somebody in their name."""
+    return principal.name == cluster.owner and not principal.actor
 
 
 async def _text(request: Request, field: str) -> str:

@@ -258,7 +258,8 @@ class Proxy(Section):
     connections: Annotated[int, Field(ge=1), Unit("connections")] = 10_000
     """How many may be open at a time, of all clients. Each process has an equal share of this and of the other limits
     here but ``page_burst``, so a client whose connections are spread unevenly may be refused before. What does not fit
-    into the open files that the system allows (``LimitNOFILE=``, six for each connection) is not accepted either."""
+    into the open files that the system allows (``LimitNOFILE=``, six for each connection) is not accepted either. One
+    cluster may have a quarter of a process's share; more connections to its scheduler are refused."""
     connections_per_address: Annotated[int, Field(ge=1), Unit("connections")] = 1_000
     """How many may be open at a time from one client address, or one /64 of IPv6. Not counted are this machine and
     ``trusted_proxies``, and behind a ``public_url`` without ``trusted_proxies`` nobody is."""

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 from tidegate.control.bus import Bus, of_cluster
-from tidegate.control.credentials import revocation_lists
 from tidegate.control.records import Records
+from tidegate.control.revocations import RevocationLists
 from tidegate.model.admission import grow, is_short
 from tidegate.model.errors import Busy, Refused
 from tidegate.model.report import Report, Wanted, absorb, wanted_of
@@ -87,6 +87,7 @@ class Agents:
         self._clock = clock
         self._pace = pace or ReportPace()
         self._clientless = clientless
+        self._lists = RevocationLists(clock)
 
     async def check(self, name: str, token: str) -> None:
         """Make sure that the bearer of this token is the agent of this cluster: before anything else that it says.
@@ -122,7 +123,7 @@ class Agents:
         credentials = await self._records.store.credentials(name) if wanted.withdrawn else None
         if credentials is None:
             return ""
-        return revocation_lists(credentials, (int(serial, 16) for serial in wanted.withdrawn), self._clock())
+        return await self._lists.of(credentials, wanted.withdrawn)
 
     async def wanted(self, name: str, attempt: int, have_version: str, timeout: float) -> Wanted:
         """Return the wanted state as soon as its version is not ``have_version``, or after ``timeout`` seconds."""

@@ -55,6 +55,10 @@ class ClusterConnections:
         for cluster in tuple(self._cuts):
             self.cut(cluster)
 
+    def count(self, cluster: str) -> int:
+        """Return how many connections this cluster has."""
+        return len(self._cuts.get(cluster, ()))
+
     def counts(self) -> dict[str, int]:
         """Return how many connections each cluster has; clusters without any are not in it."""
         return {cluster: len(cuts) for cluster, cuts in self._cuts.items()}

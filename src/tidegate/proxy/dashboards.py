@@ -18,6 +18,7 @@ from tidegate.proxy.access import Access
 from tidegate.proxy.api import Unavailable, unavailable
 from tidegate.proxy.doors import Door, Viewer, next_path, refuse_stranger
 from tidegate.proxy.headers import is_websocket
+from tidegate.proxy.hosts import same_origin
 from tidegate.proxy.pace import Pace
 from tidegate.proxy.pages import Pages
 from tidegate.proxy.routes import RouteTable
@@ -126,6 +127,10 @@ class Dashboards:
     async def _serve_program(
         self, request: web.BaseRequest, cluster: str, path: str, base: str, authorization: str, client: str
     ) -> web.StreamResponse:
+        origin = request.headers.get("Origin")
+        if origin is not None and not same_origin(origin, request.headers.get("Host", "")):
+            # Programs have none. A browser that does not say that it is one says by this whose page made it come here.
+            return answers.error(403, "cannot serve this request: it comes from a page of another host")
         admitted = await self._access.ask(cluster, authorization, client)
         if isinstance(admitted, web.Response):
             return admitted

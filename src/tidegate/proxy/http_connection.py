@@ -1,8 +1,9 @@
 """One HTTP connection: aiohttp's own handler, with the deadlines and the manners that a public port needs.
 
 aiohttp closes connections that idle between requests. What it leaves open is a request head that comes one byte at a
-time; here it has a deadline, and whoever has waited longest for a head makes room when too many do. And what aiohttp
-answers to a malformed request is JSON here, without a word to the log: the details would be the stranger's bytes.
+time; here it has a deadline (a body has one too, ``relay.py``), and whoever has waited longest for a head, or for the
+rest of a body, makes room when too many do. And what aiohttp answers to a malformed request is JSON here, without a
+word to the log: the details would be the stranger's bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class HttpConnection(web.RequestHandler):
     limits : Limits
         A request head has a deadline from its first byte on; the first one from the beginning on.
     waiting : Waiting
-        Where it is recorded while no request is served.
+        Where it is recorded while no request is served, or its body is not complete.
     closed : callable
         Called once, when the connection is closed.
     """
@@ -88,15 +89,16 @@ class HttpConnection(web.RequestHandler):
         super().data_received(data)
 
     def begin_request(self, body: StreamReader) -> None:
-        """Take note that a head is complete."""
+        """Take note that a head is complete. While the body is not, the connection can be spared as before."""
         self._busy = True
-        self._heard()
+        body.on_eof(self._heard)
         self._body = body
         self._stop_waiting()
 
     def end_request(self) -> None:
         """Take note that the next bytes are another head."""
         self._busy = False
+        self._heard()
         if self.transport is not None:
             self._heard = self._waiting.add(self.force_close)
 

@@ -28,6 +28,9 @@ class Limits:
     """How long an HTTP connection stays open between two requests; nginx's and aiohttp's number."""
     body_seconds: float = 30.0
     """Between two pieces of a request body."""
+    whole_body_seconds: float = 60.0
+    """For all of it: 1 MiB comes in ten seconds over a bad mobile line, and most bodies are a few kB. Whoever sends one
+    byte at a time would hold a slot here and a connection of control's for as long as they like."""
     dial_seconds: float = 10.0
     """To connect to a scheduler."""
     restart_seconds: float = 2.0
@@ -49,7 +52,8 @@ class Limits:
     head_bytes: int = 16 * 1024
     """Of one line of a request head. Bokeh's session tokens travel in a header of several kB."""
     message_bytes: int = 20 * 2**20
-    """Of one WebSocket message of a dashboard: Bokeh's own limit."""
+    """Of one WebSocket message of a dashboard: Bokeh's own limit. Its whole page comes in one; distributed's stream of
+    the 100,000 tasks that it keeps has 16 MiB."""
     client_message_bytes: int = 2**20
     """Of one WebSocket message of a client: mouse movements and ranges. It is held until it is complete, so this times
     the number of WebSockets is what strangers to us can make us hold."""
@@ -60,8 +64,8 @@ class Limits:
     """From one client address (one /64 for IPv6), per process; not from this machine, nor from another proxy, where
     all users have one address."""
     waiting: int = 2_500
-    """Connections that wait for a whole ClientHello or request head, idle ones between two requests among them; beyond
-    that the one that has waited longest makes room. A quarter of all: the silent leave room for the others."""
+    """Connections that wait for a whole ClientHello, request head or body, idle ones between two requests among them;
+    beyond that the one that has waited longest makes room. A quarter of all: the silent leave room for the others."""
     websockets_per_cluster: int = 100
     """To dashboards of one cluster: a person has a dozen pages open, a class room with one cluster some dozens."""
     page_burst: int = 20
@@ -69,6 +73,12 @@ class Limits:
     pages_per_second: float = 1.0
     """... and after that. A page costs the scheduler up to 0.25 s; eight seconds of page loads without a limit have
     silenced a scheduler for good."""
+
+    @property
+    def connections_per_cluster(self) -> int:
+        """To one cluster's scheduler, per process: a quarter of all. Whoever runs code in a cluster can connect to it
+        from this machine, where addresses have no limit. Honest clients of a cluster are some dozens."""
+        return max(1, self.connections // 4)
 
     def __post_init__(self) -> None:
         for item in fields(self):

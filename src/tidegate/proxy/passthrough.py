@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -20,12 +22,16 @@ from tidegate.proxy.pipes import PipePool
 from tidegate.proxy.routes import RouteTable
 from tidegate.proxy.splice import Splice
 from tidegate.wire.names import SNI_PREFIX
+from tidegate.wire.proxy import Route
 
 UNRECOGNIZED_NAME = bytes([21, 3, 3, 0, 2, 2, 112])
 """The fatal TLS alert that says "no such name here" (RFC 6066, 3), so that the client fails at once and says why."""
 
 AGAIN_SECONDS = 0.05
 """Until connections are offered again that nobody could be given just now."""
+
+COMPLAINT_SECONDS = 60.0
+"""Between two lines of the log about a cluster that has too many connections."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +58,8 @@ class Passthrough:
     holding : Holding
         Where each connection is registered, so that another process can go on with it.
     dial_seconds : float
+    per_cluster : int
+        So many connections one cluster may have here.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class Passthrough:
         holding: Holding,
         *,
         dial_seconds: float,
+        per_cluster: int,
     ) -> None:
         self._routes = routes
         self._own = own
@@ -70,6 +79,9 @@ class Passthrough:
         self._admission = admission
         self._holding = holding
         self._dial_seconds = dial_seconds
+        self._per_cluster = per_cluster
+        self._dialling: Counter[str] = Counter()
+        self._complained_at: dict[str, float] = {}
         self._pipes = PipePool(holding)
         self._splices: dict[int, Splice] = {}
         self._giving = False
@@ -88,14 +100,12 @@ class Passthrough:
             logger.debug("no route to cluster %s", name[:64])  # anybody may ask for any name, and often
             hang_up(client, UNRECOGNIZED_NAME)
             return False
-        try:
-            async with asyncio.timeout(self._dial_seconds):
-                server = await dial(route.host, route.port, self._own)
-        except OwnAddress as error:
-            logger.warning("cluster %s: %s", name, error)
+        if self._connections.count(name) + self._dialling[name] >= self._per_cluster:
+            self._complain(name)
+            hang_up(client, UNRECOGNIZED_NAME)
             return False
-        except (OSError, TimeoutError) as error:
-            logger.info("cluster %s: cannot reach its scheduler at %s:%d: %r", name, route.host, route.port, error)
+        server = await self._dial(route)
+        if server is None:
             return False
         if self._routes.get(name) is None:  # withdrawn while we were dialling
             server.close()
@@ -105,6 +115,23 @@ class Passthrough:
         if self._giving:
             self.give_away()
         return True
+
+    async def _dial(self, route: Route) -> socket.socket | None:
+        """Connect with a scheduler; None when that cannot be done. Meanwhile it counts: a hostile one never accepts."""
+        name = route.name
+        self._dialling[name] += 1
+        try:
+            async with asyncio.timeout(self._dial_seconds):
+                return await dial(route.host, route.port, self._own)
+        except OwnAddress as error:
+            logger.warning("cluster %s: %s", name, error)
+        except (OSError, TimeoutError) as error:
+            logger.info("cluster %s: cannot reach its scheduler at %s:%d: %r", name, route.host, route.port, error)
+        finally:
+            self._dialling[name] -= 1
+            if not self._dialling[name]:
+                del self._dialling[name]
+        return None
 
     def take(self, taken: Taken) -> tuple[int, list[int], Callable[[], None]]:
         """Get ready to go on with a connection that another process has left (``Holding``)."""
@@ -144,6 +171,17 @@ class Passthrough:
         forget = self._connections.add(name, splice.cut)
         self._splices[number] = splice
         return splice
+
+    def _complain(self, name: str) -> None:
+        """Log that a cluster has too many connections, once a minute: whoever causes this can cause it often."""
+        now = time.monotonic()
+        self._complained_at = {
+            cluster: at for cluster, at in self._complained_at.items() if now - at < COMPLAINT_SECONDS
+        }
+        if name not in self._complained_at:
+            self._complained_at[name] = now
+            message = "cluster %s has %d connections through this process, as many as may be: more are refused"
+            logger.warning(message, name, self._per_cluster)
 
     def close(self) -> None:
         """Cut every connection and free what is lent."""

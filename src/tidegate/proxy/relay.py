@@ -1,8 +1,8 @@
 """One HTTP exchange passed on: the request up, the answer down, piece by piece, nothing kept.
 
-Server-sent events and long polls pass as they come. A body that is longer than the limit, or whose sender falls asleep,
-ends the exchange. When the upstream breaks off in the middle of an answer, so do we: the client must not take half an
-answer for a whole one.
+Server-sent events and long polls pass as they come. A body that is longer than the limit, or takes longer, or whose
+sender falls asleep, ends the exchange. When the upstream breaks off in the middle of an answer, so do we: the client
+must not take half an answer for a whole one.
 """
 
 from __future__ import annotations
@@ -56,22 +56,22 @@ class Body:
             self._request.transport.write(_CONTINUE)
         total = 0
         content = self._request.content
+        deadline = asyncio.get_running_loop().time() + self._limits.whole_body_seconds
         while not content.at_eof():
-            piece = await self._next_piece(content)
+            piece = await self._next_piece(content, deadline)
             total += len(piece)
             if total > self._limits.body_bytes:
                 raise self._fail(self._refuse_size())
             if piece:
                 yield piece
 
-    async def _next_piece(self, content: aiohttp.StreamReader) -> bytes:
-        seconds = self._limits.body_seconds
+    async def _next_piece(self, content: aiohttp.StreamReader, deadline: float) -> bytes:
+        asleep = asyncio.get_running_loop().time() + self._limits.body_seconds
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(min(asleep, deadline)):
                 return await content.readany()
         except TimeoutError:
-            message = f"cannot wait longer for this request: nothing of its body came for {seconds:g} s"
-            raise self._fail(answers.error(408, message)) from None
+            raise self._fail(self._refuse_slowness(whole=deadline <= asleep)) from None
         except Exception as error:  # whatever is wrong with a body: its framing, its sender's connection
             raise self._fail(answers.error(400, "cannot read this request's body: it is malformed")) from error
 
@@ -79,6 +79,12 @@ class Body:
         answer.force_close()
         self.failure = answer
         return BodyFailed(answer.status)
+
+    def _refuse_slowness(self, *, whole: bool) -> web.Response:
+        why = f"nothing of its body came for {self._limits.body_seconds:g} s"
+        if whole:
+            why = f"its body was not complete after {self._limits.whole_body_seconds:g} s"
+        return answers.error(408, f"cannot wait longer for this request: {why}")
 
     def _refuse_size(self) -> web.Response:
         limit = self._limits.body_bytes

@@ -102,7 +102,13 @@ class Proxy:
             give=lambda: self.passthrough.give_away(),
         )
         self.passthrough = Passthrough(
-            self.routes, own, self.connections, admission, self.holding, dial_seconds=limits.dial_seconds
+            self.routes,
+            own,
+            self.connections,
+            admission,
+            self.holding,
+            dial_seconds=limits.dial_seconds,
+            per_cluster=limits.connections_per_cluster,
         )
         self.http = HttpServer(self._front().handle, limits, waiting)
         self.acceptor = Acceptor(

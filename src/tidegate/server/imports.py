@@ -18,6 +18,9 @@ from pathlib import Path
 
 from tidegate.server.preflight import CannotServe
 
+ACCESS_LIST = "system.posix_acl_access"
+"""The attribute in which Linux keeps what setfacl(1) adds. Where it only repeats the mode, it is not there."""
+
 
 def check_imports(config: Path | None = None) -> None:
     """See that nobody but root can change what this process has imported, or would.
@@ -87,6 +90,8 @@ def _who_writes(path: str, *, is_searched: bool) -> str:
         return ""  # its mode means nothing, and where it leads is looked at too
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX and not is_searched:
         return ""  # as in /tmp: what is root's there, which is looked at too, nobody else can move
+    if _has_access_list(path):
+        return "whoever stands in its access control list (getfacl shows it, setfacl -b removes it)"
     if status.st_mode & stat.S_IWOTH:
         return "every user"
     if status.st_mode & stat.S_IWGRP and _has_members(status.st_gid):
@@ -94,11 +99,21 @@ def _who_writes(path: str, *, is_searched: bool) -> str:
     return ""
 
 
+def _has_access_list(path: str) -> bool:
+    """Whether there are rights that neither owner nor mode show. Which ones is not looked at: root needs none."""
+    try:
+        os.getxattr(path, ACCESS_LIST, follow_symlinks=False)
+    except OSError:
+        return False  # the usual: there is none, or the file system knows of none
+    return True
+
+
 @cache
 def _has_members(gid: int) -> bool:
-    """Whether anybody but root is in a group. Debian's ``staff``, whose ``/usr/local`` may be, is empty at first."""
-    if gid == 0:
-        return False
+    """Whether anybody but root is in a group. Debian's ``staff``, whose ``/usr/local`` may be, is empty at first.
+
+    Root's own group is as any other: an administrator may have put somebody in, and some systems have accounts in it.
+    """
     try:
         named = set(grp.getgrgid(gid).gr_mem) - {"root"}
     except KeyError:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.backends.local import folder as reading
 from tidegate.backends.local.accounts import own
-from tidegate.backends.local.folder import ClusterFolder, Status, folders
+from tidegate.backends.local.folder import ClusterFolder, folders
 from tidegate.backends.local.keeper.journal import Journal
 from tidegate.backends.local.keeper.processes import identity
+from tidegate.backends.local.statuses import STATUSES, Status
 from tidegate.model.errors import Invalid
 
 
@@ -179,16 +179,16 @@ def test_without_a_descriptor_nobody_is_called_dead(folder: ClusterFolder) -> No
 def test_the_newest_ends_are_kept_and_all_that_runs(folder: ClusterFolder) -> None:
     """A journal that names more than can be told at a look loses the oldest ends, and then what cannot be true."""
     lines = ['{"process": "scheduler", "state": "running"}', '{"process": "old-1", "state": "running"}']
-    count = 3 * reading.STATUSES
+    count = 3 * STATUSES
     lines += [f'{{"process": "default-{n}", "state": "exited"}}' for n in range(count)]
     folder.status_file.write_text("\n".join(lines) + "\n")
     statuses = folder.statuses()
-    assert len(statuses) == reading.STATUSES
+    assert len(statuses) == STATUSES
     assert list(statuses)[:2] == ["scheduler", "old-1"]
     assert list(statuses)[-1] == f"default-{count - 1}"
     with folder.status_file.open("a") as file:
         file.write("".join(f'{{"process": "more-{n}", "state": "running"}}\n' for n in range(count)))
-    assert len(folder.statuses()) == reading.STATUSES
+    assert len(folder.statuses()) == STATUSES
     assert "scheduler" in folder.statuses()
 
 

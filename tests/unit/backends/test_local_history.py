@@ -82,6 +82,8 @@ async def test_a_look_comes_to_no_more_than_a_limit(backend: LocalBackend, tmp_p
     folder.status_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     for number in range(19_500, 20_000):
         (folder.logs / f"default-{number}.log").write_text("\x01" * 20_000)
+    while NAME not in await backend.observe([NAME]):
+        pass  # Each look reads on.
     for _ in range(2):
         seen = (await backend.observe([NAME]))[NAME]
         assert len(TypeAdapter(Seen).dump_json(seen)) < 3 * local.TAILS_BYTES

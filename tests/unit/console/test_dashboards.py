@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.in_process import Gateway, gateway_in_process
+from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import SESSION_SECONDS
 from tidegate.model.cluster import Target
 from tidegate.model.principal import Principal
@@ -131,6 +132,27 @@ async def test_without_hosts_of_their_own_the_owner_gets_a_cookie_for_the_path(t
         assert verify(morsel.value, name, key, now + COOKIE_SECONDS - 1) is not None
         assert verify(morsel.value, name, key, now + COOKIE_SECONDS) is None
         assert (await by_path(gateway.browser("mallory"), name))[0].status_code == 404
+
+
+async def test_who_acts_on_behalf_of_the_owner_is_not_the_owner(tmp_path: Path) -> None:
+    """The page would run in the administrator's browser: below the console's host it is not shown to them, and on its
+    own host as to a guest.
+    """
+    roster = Roster(admins=("root",))
+    for host in (None, "{name}.localhost"):
+        folder = tmp_path / str(host)
+        folder.mkdir()
+        async with gateway_in_process(folder, dashboard_host=host, roster=roster) as gateway:
+            name = await running(gateway)
+            reply, _ = await by_path(gateway.browser("root", **{"Tidegate-On-Behalf-Of": "alice"}), name)
+            if host is None:
+                assert (reply.status_code, "set-cookie" in reply.headers) == (403, False)
+                assert "to anybody but alice" in reply.text
+                continue
+            query = parse_qs(urlsplit(reply.headers["location"]).query)
+            ticket = verify(query["ticket"][0], name, await key_of(gateway, name), gateway.clock.now)
+            assert ticket is not None
+            assert ticket.epoch is not None
 
 
 async def test_a_ticket_for_a_path_is_good_in_its_session_alone(tmp_path: Path) -> None:

@@ -590,6 +590,19 @@ async def test_without_control_a_program_is_told_to_come_back(make_rig):
     assert (await get(rig, f"/clusters/{NAME}/status", "127.0.0.1", Authorization="Bearer token")).status == 503
 
 
+@pytest.mark.parametrize("origin", ["http://evil.test", f"http://{HOST}", "null"])
+async def test_a_foreign_page_uses_no_remembered_password(shown: Rig, origin: str):
+    """A browser too old to say that it is one still says where the page is from that makes it ask; nobody is asked."""
+    calls: list[Any] = []
+    await shown.api(granting(calls=calls))
+    path = f"/clusters/{NAME}/status"
+
+    foreign = await get(shown, path, "127.0.0.1", Authorization="Basic x", Origin=origin)
+    own = await get(shown, path, "127.0.0.1", Authorization="Basic x", Origin=shown.url("").rstrip("/"))
+
+    assert (foreign.status, own.status, len(calls)) == (403, 200, 1)
+
+
 async def test_a_programs_websocket(rig: Rig):
     """It has no origin; its credential is enough."""
     await rig.dashboard(NAME, echo_socket)

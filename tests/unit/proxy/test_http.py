@@ -341,6 +341,26 @@ async def test_a_body_that_stops_coming_ends_the_request(make_rig):
     writer.close()
 
 
+async def test_a_body_that_dribbles_in_is_cut_off(make_rig):
+    """A body has a deadline as a whole, however often another byte of it comes."""
+    rig = await make_rig(limits=short_limits(body_seconds=30, whole_body_seconds=0.3))
+    await rig.api(mirror)
+    reader, writer = await rig.connect_raw()
+
+    async def dribble() -> None:
+        writer.write(b"POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(999):
+            writer.write(b"a")
+            await processor_seconds(0.02)
+
+    dribbling = asyncio.create_task(dribble())
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    dribbling.cancel()
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"not complete after 0.3 s" in await asyncio.wait_for(reader.read(1000), 5)
+    writer.close()
+
+
 # Errors of the proxy's own, in the form of the API that was asked.
 
 TOO_LARGE = "cannot accept this request: its body is larger than 1000 bytes"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import logging
 import os
 import random
 import socket
 import ssl
+from contextlib import suppress
 
 import pytest
 
@@ -274,3 +276,47 @@ async def test_too_many_connections_that_say_nothing(make_rig):
     for writer in (client, *(writer for _, writer in lines)):
         writer.close()
     await eventually(lambda: rig.proxy.acceptor._admission.count == 0)
+
+
+async def test_a_cluster_has_so_many_connections(make_rig, caplog: pytest.LogCaptureFixture):
+    """Whoever runs code in one cluster cannot take the slots of the others; the log says so, but not each time."""
+    rig = await make_rig(limits=short_limits(connections=8))
+    await rig.scheduler("greedy", echo)
+    await rig.scheduler("other", echo)
+    lines = [await rig.connect("greedy") for _ in range(2)]
+
+    with caplog.at_level(logging.WARNING, "tidegate.proxy.passthrough"):
+        for _ in range(3):
+            assert await rig.exchange_raw(client_hello("daskgateway-greedy")) == UNRECOGNIZED_NAME
+    assert [record.getMessage() for record in caplog.records] == [
+        "cluster greedy has 2 connections through this process, as many as may be: more are refused"
+    ]
+    lines.append(await rig.connect("other"))
+
+    lines[0][1].close()
+    await eventually(lambda: rig.proxy.counts()["greedy"] == 1)
+    lines.append(await rig.connect("greedy"))
+    for _, writer in lines:
+        writer.close()
+
+
+async def test_a_scheduler_that_does_not_accept_takes_no_more(make_rig):
+    """Connections to it count from the beginning of the dialling on, which a hostile scheduler can make long."""
+    rig = await make_rig(limits=short_limits(connections=8))
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        crowd = [socket.socket() for _ in range(4)]
+        for sock in crowd:
+            sock.setblocking(False)
+            with suppress(BlockingIOError):
+                sock.connect(full.getsockname())
+        rig.publish("abc", full.getsockname()[1])
+        writers = []
+        for _ in range(2):
+            _, writer = await rig.connect_raw()
+            writer.write(client_hello("daskgateway-abc"))
+            writers.append(writer)
+        await eventually(lambda: rig.proxy.passthrough._dialling["abc"] == 2)
+
+        assert await rig.exchange_raw(client_hello("daskgateway-abc")) == UNRECOGNIZED_NAME
+        for open_socket in (*crowd, *writers):
+            open_socket.close()

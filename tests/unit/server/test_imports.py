@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import stat
+import struct
 import sys
 import types
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tidegate.server.imports import check_imports, find_writable
+from tidegate.server.imports import ACCESS_LIST, _has_members, check_imports, find_writable
 from tidegate.server.preflight import CannotServe
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has files that are root's")
@@ -66,12 +68,43 @@ def test_an_owner_can_write(place: Path, name: str) -> None:
     [(0o666, 0, "every user"), (0o664, NOBODY, "group nogroup"), (0o664, 0, ""), (0o664, 54321, "group 54321")],
 )
 def test_the_mode_says_who_else_can(place: Path, mode: int, gid: int, who: str) -> None:
-    """A group that has members, or that nobody knows; root's own is as good as root."""
+    """A group that has members, or that nobody knows; root's own has none but root."""
     path = place / "module.py"
     os.chown(path, 0, gid)
     path.chmod(mode)
 
     assert look(path) == ((str(path), who) if who else None)
+
+
+def test_somebody_else_in_roots_group_can_write(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a group as any other: an administrator may have put people in."""
+    path = place / "module.py"
+    path.chmod(0o664)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group(("root", "x", gid, ["root", "nobody"])))
+    _has_members.cache_clear()
+    try:
+        assert look(path) == (str(path), "group root")
+    finally:
+        _has_members.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["module.py", "."])
+def test_an_access_control_list_is_refused(place: Path, name: str) -> None:
+    """It gives rights that neither owner nor mode show: here to write, to user nobody, behind the mode 0644."""
+    path = place / name
+    nobody_else = 0xFFFFFFFF
+    entries = [(1, 6, nobody_else), (2, 6, NOBODY), (4, 4, nobody_else), (0x10, 6, nobody_else), (0x20, 4, nobody_else)]
+    content = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, ACCESS_LIST, content)
+    except OSError as error:
+        pytest.skip(f"this file system has no access control lists: {error}")
+
+    found = look(place / "module.py")
+
+    assert found is not None
+    assert (found[0], "setfacl -b" in found[1]) == (str(path), True)
+    os.removexattr(path, ACCESS_LIST)
 
 
 def test_a_link_is_followed(place: Path) -> None:

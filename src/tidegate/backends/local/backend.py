@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 from tidegate.backends import commands
 from tidegate.backends.base import Launch, Log
 from tidegate.backends.local import environments, remains, sockets
-from tidegate.backends.local.folder import LOG_BYTES, NAME, WORKER_NAME, ClusterFolder, Status, folders
+from tidegate.backends.local.folder import LOG_BYTES, NAME, ClusterFolder, folders
 from tidegate.backends.local.keeper import processes
 from tidegate.backends.local.keeper.journal import EXITED, SCHEDULER
 from tidegate.backends.local.keeper.processes import raise_if_short
@@ -35,6 +35,7 @@ from tidegate.backends.local.keeper.scratch import ScratchUnsafe
 from tidegate.backends.local.launcher import HOST, Launcher
 from tidegate.backends.local.place import place_of
 from tidegate.backends.local.settings import LocalSettings
+from tidegate.backends.local.statuses import WORKER_NAME, Status, Unread
 from tidegate.backends.local.talk import NoAnswer, Watches, request
 from tidegate.model.cluster import ClusterSpec
 from tidegate.model.errors import BackendFailed, Invalid
@@ -160,7 +161,7 @@ class LocalBackend:
         if before < launch.attempt:
             await self.stop(launch.cluster)
             await _run(self._launching, remains.await_gone, folder)
-            folder.forget_attempt()
+            await _run(self._launching, folder.forget_attempt)
             self._told.pop(launch.cluster, None)
         try:
             await _run(self._launching, self._launcher.launch, folder, launch)
@@ -218,8 +219,7 @@ class LocalBackend:
     async def stop(self, cluster: str) -> None:
         """Have the keeper end everything; without one, or with one that does not obey, do it ourselves."""
         folder = self._folder(cluster)
-        # Before there is a scheduler the keeper still imports, and does not listen.
-        if folder.keeper() is not None and SCHEDULER in folder.statuses() and self._may_obey(cluster):
+        if self._may_obey(cluster) and await _run(self._ending, folder.has_listening_keeper):
             try:
                 await request(folder, {"op": "stop"}, STOP_TIMEOUT)
             except NoAnswer:
@@ -247,6 +247,9 @@ class LocalBackend:
         at = self._clock()
         seen = await _run(self._looking, self._observe, at, [self._folder(name) for name in clusters])
         self._follow(name for name, look in seen.items() if look.remains)
+        for name in clusters:
+            if name not in seen and self._folder(name).is_unread:
+                self._watches.tell(name)  # Each look reads on, so the next may come at once.
         return seen
 
     async def listens(self, cluster: str, ports: Collection[int]) -> bool:
@@ -374,6 +377,8 @@ def _apart(folder: ClusterFolder) -> Iterator[None]:
     """Let a look at one cluster fail without the others: it is left out, unknown but not dead."""
     try:
         yield
+    except Unread as error:
+        log.info("%s", error.message)
     except Exception as error:
         if isinstance(error, OSError):
             raise_if_short(error)  # Then nothing is known of anybody.

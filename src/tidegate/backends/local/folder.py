@@ -10,7 +10,7 @@
         keeper.lock          locked by whoever launches, then by the keeper
         keeper.pid           which process the keeper is; its presence says that the launch succeeded
         keeper.sock          where it takes requests
-        status.jsonl         what happened to each process (``keeper/journal.py``)
+        status.jsonl         what happened to each process (``statuses.py`` reads it)
 
 It belongs to the account that the cluster runs as, whose processes can do in it what they like. So all of it is read
 and written with that account's rights (``accounts.py``), through no link, waiting for nothing, and no further than an
@@ -23,57 +23,34 @@ import json
 import os
 import re
 import stat
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from tidegate.backends.local.accounts import Account, of_folder, user_of
 from tidegate.backends.local.keeper import LOCK_FILE, PID_FILE, STATUS_FILE
-from tidegate.backends.local.keeper.journal import EXITED, SCHEDULER
+from tidegate.backends.local.keeper.journal import SCHEDULER
 from tidegate.backends.local.keeper.processes import identity, raise_if_short
 from tidegate.backends.local.keeper.scratch import make_private
 from tidegate.backends.local.removal import remove_tree
+from tidegate.backends.local.statuses import Status, Statuses, Unread, is_process
 from tidegate.model.errors import BackendFailed, Invalid
 from tidegate.model.observation import ProcessSeen
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-WORKER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,100}-[0-9]{1,12}")
 
 LOG_BYTES = 512 * 1024
 """How much of the end of a log is read to find its last lines: 200 lines of 2,600 characters."""
 
-READ_BYTES = 64 * 1024 * 1024
-"""How much of a journal is read at a time; the rest at the next look. An honest one has 200 bytes a line."""
-
 NOTE_BYTES = 64 * 1024
 """How much is read of the small files: an honest one has 4 kB."""
-
-STATUSES = 4000
-"""How many processes are kept in memory and told at each look: all that run on one machine, and the newest that have
-ended. A journal names 100,000 when its cluster has run for weeks."""
-
-SENTENCE = 1000
-"""Characters of a sentence from the journal or the keeper: an honest one has 200."""
 
 LOGS = 20_000
 """How many logs are listed. An honest keeper leaves those of 200 workers that have ended (``keeper/logs.py``)."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-@dataclass(frozen=True)
-class Status:
-    """The last line of the journal about one process."""
-
-    process: str
-    state: str
-    why: str = ""
-    code: str = ""
-    expected: bool = False
 
 
 class ClusterFolder:
@@ -90,9 +67,7 @@ class ClusterFolder:
         self.pid_file = self.path / PID_FILE
         self.status_file = self.path / STATUS_FILE
         self.lock_file = self.path / LOCK_FILE
-        self._reading = threading.Lock()
-        self._offset = 0
-        self._statuses: dict[str, Status] = {}
+        self._statuses = Statuses(name, lambda: self._open(self.status_file))
         self.ends: dict[Status, ProcessSeen] = {}
         """What was seen of processes that have ended, so that their logs are read once."""
 
@@ -138,7 +113,7 @@ class ClusterFolder:
         with self.account.acting():
             for file in (self.pid_file, self.status_file, self.launch_file):
                 file.unlink(missing_ok=True)
-        self._offset, self._statuses = 0, {}
+        self._statuses.forget()
         self.ends.clear()
 
     def remove_secrets(self) -> None:
@@ -193,26 +168,22 @@ class ClusterFolder:
         return pid if user_of(pid) == uid else None
 
     def statuses(self) -> dict[str, Status]:
-        """Return the last status of each process; reads only what was appended since the last time."""
-        with self._reading:
-            try:
-                with self._open(self.status_file) as file:
-                    file.seek(self._offset)
-                    new = file.read(READ_BYTES)
-            except OSError as error:
-                raise_if_short(error)
-                return {}
-            # A line that is longer than all that is read at once is none.
-            whole = new if len(new) == READ_BYTES and b"\n" not in new else new[: new.rfind(b"\n") + 1]
-            self._offset += len(whole)
-            for status in map(_parse_status, whole.splitlines()):
-                if status is not None:
-                    self._statuses.pop(status.process, None)  # So that they stand in the order of their last change.
-                    self._statuses[status.process] = status
-                    if len(self._statuses) >= 2 * STATUSES:
-                        _drop_surplus(self._statuses)
-            _drop_surplus(self._statuses)
-            return dict(self._statuses)
+        """Return the last status of each process (``statuses.py``); raises ``Unread`` when it is not known yet."""
+        return self._statuses.read()
+
+    def has_listening_keeper(self) -> bool:
+        """Say whether a keeper lives that takes requests; before there is a scheduler it still imports."""
+        if self.keeper() is None:
+            return False
+        try:
+            return SCHEDULER in self.statuses()
+        except Unread:  # So much is written only where there long was one.
+            return True
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the last look at the journal did not come to its end."""
+        return self._statuses.is_unread
 
     def log_tail(self, process: str, lines: int, limit: int = LOG_BYTES) -> str:
         """Return the last lines of the log of ``process``, at most ``limit`` bytes; empty if there is none."""
@@ -304,23 +275,6 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
     new.replace(path)
 
 
-def as_sentence(said: object) -> str:
-    """Return what a cluster's processes say as text that can be passed on anywhere, and is not endless."""
-    text = str(said)[:SENTENCE]
-    # Half characters (surrogates), which JSON can name and nobody can encode, are not printable either.
-    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else " " for c in text)
-
-
-def _drop_surplus(statuses: dict[str, Status]) -> None:
-    """Drop the oldest ends, never what runs, unless more is said to run than can."""
-    surplus = max(0, len(statuses) - STATUSES)
-    ended = [name for name, status in statuses.items() if status.state == EXITED and name != SCHEDULER]
-    for name in ended[:surplus]:
-        del statuses[name]
-    for name in list(statuses)[STATUSES:]:
-        del statuses[name]
-
-
 def _written_at(path: Path) -> float:
     try:
         return path.lstat().st_mtime
@@ -334,20 +288,4 @@ def _logs_in(folder: Path) -> dict[str, Path]:
             files = [Path(entry.path) for entry in islice(entries, LOGS)]
     except OSError:
         return {}
-    return {file.stem: file for file in files if file.suffix == ".log" and _is_process(file.stem)}
-
-
-def _is_process(name: str) -> bool:
-    return name == SCHEDULER or WORKER_NAME.fullmatch(name) is not None
-
-
-def _parse_status(line: bytes) -> Status | None:
-    """Read a line of the journal; what cannot be one is no status. The keeper runs as the user, who may write there."""
-    try:
-        entry = json.loads(line)
-        if not _is_process(str(entry.get("process"))):
-            return None
-        process, state, why, code = (as_sentence(entry.get(key, "")) for key in ("process", "state", "why", "code"))
-        return Status(process, state, why, code, expected=bool(entry.get("expected", False)))
-    except (ValueError, AttributeError, RecursionError):
-        return None
+    return {file.stem: file for file in files if file.suffix == ".log" and is_process(file.stem)}

@@ -19,6 +19,7 @@ from tidegate.backends.local.folder import ClusterFolder
 from tidegate.backends.local.keeper import processes
 from tidegate.backends.local.keeper.groups import Group
 from tidegate.backends.local.keeper.journal import EXITED, Journal
+from tidegate.backends.local.statuses import Status, Unread
 
 SWEEP_TIMEOUT = 10.0
 """Seconds in which what is killed is gone."""
@@ -100,8 +101,15 @@ def _of_account(folder: ClusterFolder, pids: set[int]) -> set[int]:
 def _write_ends(folder: ClusterFolder, *, asked: bool) -> None:
     """Write down the end of what no keeper wrote down: it was killed with its keeper, by us or before."""
     journal = Journal(str(folder.status_file))
-    for status in folder.statuses().values():
+    for status in _read_to_end(folder).values():
         if status.state != EXITED and asked:
             journal.exited(status.process, code="exited", why="the cluster was stopped", expected=True)
         elif status.state != EXITED:
             journal.exited(status.process, code="killed", why=KEEPER_KILLED)
+
+
+def _read_to_end(folder: ClusterFolder) -> dict[str, Status]:
+    """Return the last status of each process; who could write more is dead, and there is a largest journal."""
+    while True:
+        with suppress(Unread):
+            return folder.statuses()

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, closing
 from typing import Any
 
 from tidegate.backends.listeners import Listeners
-from tidegate.backends.local.folder import ClusterFolder, as_sentence
+from tidegate.backends.local.folder import ClusterFolder
 from tidegate.backends.local.keeper import SOCKET
 from tidegate.backends.local.keeper.channel import peer
+from tidegate.backends.local.statuses import as_sentence
 
 GONE_TIMEOUT = 2.0
 """Seconds in which a keeper that closed its socket is gone; its last act takes milliseconds."""

@@ -15,6 +15,9 @@ from typing import Any
 SCHEDULER = "scheduler"
 """The name of the scheduler's lines; workers' names contain a dash."""
 
+SENTENCE = 1000
+"""Characters of a sentence about a process: an honest one has 200, but the words of an error may be a user's."""
+
 RUNNING = "running"
 EXITED = "exited"
 
@@ -32,11 +35,12 @@ class Journal:
 
     def running(self, process: str, *, why: str = "", code: str = "") -> None:
         """Note that ``process`` runs; ``why`` tells of an earlier end that a restart has mended."""
-        self._append({"process": process, "state": RUNNING, "why": why, "code": code})
+        self._append({"process": process, "state": RUNNING, "why": why[:SENTENCE], "code": code})
 
     def exited(self, process: str, *, why: str, code: str, expected: bool = False) -> None:
         """Note that ``process`` has ended, how, and whether it was told to."""
-        self._append({"process": process, "state": EXITED, "why": why, "code": code, "expected": expected})
+        entry = {"process": process, "state": EXITED, "why": why[:SENTENCE], "code": code, "expected": expected}
+        self._append(entry)
 
     def _append(self, entry: dict[str, Any]) -> None:
         self._pending += json.dumps({"at": time.time(), **entry}).encode() + b"\n"
