@@ -29,11 +29,12 @@ endif
 APT := DEBIAN_FRONTEND=noninteractive $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-identity fuzz check format docs lock bench chaos clean
+.PHONY: help env run test test-compat test-identity fuzz check format docs lock bench chaos clean
 
 help:
 	@echo "make run     start the gateway here (ARGS=\"--address 127.0.0.1:9000\" passes options on)"
 	@echo "make test    run the tests (TESTS=\"tests/unit -k name\" runs some of them)"
+	@echo "make test-compat   run those with other versions of Python and Dask"
 	@echo "make test-identity   run those with a real JupyterHub, OpenID provider, Kerberos realm, and two users of this machine"
 	@echo "make fuzz    throw 20,000 odd requests at a gateway, as everybody (ARGS=\"--seed 7\" repeats a run)"
 	@echo "make check   what has to hold before a commit: style, types, layers, generated pages"
@@ -78,7 +79,12 @@ check: env
 test: env
 	@{ command -v chromium && /sbin/ldconfig -p | grep -F libatomic.so.1 && ls /usr/lib/*/faketime; } >/dev/null 2>&1 \
 	  || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core libatomic1 libfaketime; }
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not compat" $(TESTS)
+
+# The agent beside the oldest Dask that it promises, in an environment that the tests make; the client in every Python
+# that pyenv has.
+test-compat: env
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m compat tests/compat $(TESTS)
 
 # A JupyterHub, in an environment of its own, and its proxy; what is in the two files is all that there is in it.
 $(HUB)/.installed: tests/identity/hub.lock tests/identity/package-lock.json | $(INSTALLED)

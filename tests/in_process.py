@@ -12,12 +12,15 @@ import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from sqlalchemy import URL
 
 from tidegate.api.app import create_app
 from tidegate.api.services import Services
@@ -60,6 +63,9 @@ from tidegate.model.options import Kind, Option
 from tidegate.model.policy import Capacity
 from tidegate.model.principal import Principal
 from tidegate.model.profiles import Profile
+from tidegate.store.database import DATABASE_FILE
+from tidegate.store.folder import prepare_folder
+from tidegate.store.schema import bring_up_to_date
 from tidegate.store.sql import SqlStore
 
 NOW = 1_700_000_000.0
@@ -204,12 +210,26 @@ class Gateway:
         )
 
 
+@cache
+def _empty_database() -> bytes:
+    """Return a new database as it is on disk: the migrations take longer than a usual test."""
+    with TemporaryDirectory() as folder:
+        url = URL.create("sqlite", database=f"{folder}/{DATABASE_FILE}")
+        bring_up_to_date(url, busy_timeout=1, now=0)
+        return Path(folder, DATABASE_FILE).read_bytes()
+
+
 @asynccontextmanager
 async def gateway_in_process(
     folder: Path, logins: Mapping[str, Authenticator] | None = None, options: Offer = OPTIONS, **settings: Any
 ) -> AsyncIterator[Gateway]:
     """Start the gateway in this process, and close it in the end."""
     clock = Clock()
+    database = folder / "data" / DATABASE_FILE
+    prepare_folder(database.parent)
+    if not database.exists():
+        database.touch(mode=0o600)
+        database.write_bytes(_empty_database())
     store = SqlStore(folder / "data", clock=clock)
     await store.start()
     try:

@@ -71,8 +71,9 @@ def _main(options: argparse.Namespace) -> int:
         _write(options.results, options.seed, rows, words)
     never = {v.role for v in VICTIMS} - {row.victim for row in rows if row.kills}
     if never and options.only_round is None:
-        print(f"never killed: {', '.join(sorted(never))} (too few rounds)")
-    return int(bool(bad) or (endured is not None and bool(endured.failure)))
+        print(f"never killed: {', '.join(sorted(never))}")
+    missed = bool(never) and len(rows) >= len(VICTIMS)
+    return int(bool(bad) or missed or (endured is not None and bool(endured.failure)))
 
 
 def play(seed: int, numbers: list[int]) -> list[Row]:

@@ -7,6 +7,7 @@ credential is not read-only. What is to stand in the audit log when it was done 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -49,9 +50,10 @@ _STOPS = {202: ClusterBody, 204: None}
 _NOTHING: dict[str, Any] = {"status_code": 204, "answers": {204: None}}
 
 
-def api_routes() -> list[GuardedRoute]:
-    """Return every route of the API."""
-    return [
+@cache
+def api_routes() -> tuple[GuardedRoute, ...]:
+    """Return every route of the API: what FastAPI reads out of the handlers' types takes longer than a request."""
+    return (
         # dask-gateway's protocol. The slashes at the end are part of it.
         _plain("GET", "/api/version", anyone, v1.version),
         _plain("GET", "/api/health", anyone, about.health),
@@ -127,7 +129,7 @@ def api_routes() -> list[GuardedRoute]:
         _plain("GET", AGENT_PATH + "/wanted", agent, agents.wanted, Deed.REPORT),
         # The gateway's own processes, over the Unix socket.
         _plain("POST", "/internal/dashboard-access", own_process, internal.dashboard_access, Deed.DASHBOARD_OPEN),
-    ]
+    )
 
 
 def _plain(method: str, path: str, rule: Rule, handler: Callable[..., Any], deed: Deed = Deed.READ) -> GuardedRoute:
