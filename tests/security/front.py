@@ -21,6 +21,7 @@ import uvicorn
 
 from tests.proxy_rig import Rig
 from tidegate.proxy.limits import Limits
+from tidegate.server.http import HttpProtocol
 
 T = TypeVar("T")
 
@@ -69,7 +70,9 @@ class Server:
         await send({"type": "http.response.body", "body": b""})
 
 
-class _Uvicorn(uvicorn.Server):
+class Uvicorn(uvicorn.Server):
+    """Uvicorn, but for its signal handlers."""
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -143,9 +146,15 @@ async def unix_server(application: Any, rig: Rig) -> AsyncIterator[None]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(os.fspath(rig.run_dir / "api.sock"))
     settings = uvicorn.Config(
-        application, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
+        application,
+        http=HttpProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
     )
-    running = _Uvicorn(settings)
+    running = Uvicorn(settings)
     serving = asyncio.create_task(running.serve(sockets=[listener]))
     try:
         yield

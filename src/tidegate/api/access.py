@@ -23,13 +23,17 @@ from contextlib import suppress
 from typing import Any, get_type_hints
 from urllib.parse import unquote
 
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from tidegate.api.address import address_of, client_of
 from tidegate.api.audited import audited, facts_of
 from tidegate.api.body import JsonRequest
+from tidegate.api.requests import ApiRequest
 from tidegate.api.services import services_of
 from tidegate.authn.base import NotAdmitted, Presented, parse_authorization
 from tidegate.authn.limits import Attempt
@@ -56,7 +60,7 @@ async def reader(request: Request) -> Principal:
     """For whoever has proved who they are, from a program or from a page of ours: the route only shows."""
     if is_foreign(request):
         raise Refused
-    return await authenticate(request, session=is_same_origin(request))
+    return await authenticate(request, session="authorization" not in request.headers and is_same_origin(request))
 
 
 async def user(request: Request) -> Principal:
@@ -257,7 +261,9 @@ class GuardedRoute(APIRoute):
         self.deed = deed
         self._is_about_cluster = "/clusters/{name}" in path
         settings.setdefault("openapi_extra", {"security": CREDENTIALS if rule in PROVED else []})
+        self._answer: Callable[[Request], Awaitable[Response]]
         super().__init__(path, endpoint, methods=[method], **settings)
+        self.app = self._serve if self._is_plain() else AsyncExitStackMiddleware(self.app)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler behind its rule."""
@@ -271,7 +277,12 @@ class GuardedRoute(APIRoute):
         async def guarded(request: Request) -> Response:
             return await audited(request, self.deed, judge_and_handle)
 
+        self._answer = guarded
         return guarded
+
+    async def _serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        response = await self._answer(ApiRequest(scope, receive, send))
+        await response(scope, receive, send)
 
     async def _resolve(self, request: Request) -> None:
         """Put the global name of a cluster into the path where its owner has written an alias of theirs.
@@ -286,7 +297,8 @@ class GuardedRoute(APIRoute):
     def _is_plain(self) -> bool:
         """Whether FastAPI has nothing to do: the handler takes the request and the path, and returns the answer.
 
-        To find that out anew for every request would take as long as the handler of a list.
+        To find that out anew for every request, and to prepare for what does not happen, would take as long as the
+        handler of a list.
         """
         taken = inspect.signature(self.endpoint).parameters.keys()
         returned = get_type_hints(self.endpoint).get("return")

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.api.address import read_address
 from tidegate.api.body import limit_body
+from tidegate.api.requests import ApiRequest
 from tidegate.api.routes import api_routes
 from tidegate.api.services import VERSION, Services, services_of
 from tidegate.model.errors import Busy, Invalid, NotVisible, Refused, TidegateError
@@ -42,6 +43,9 @@ SAFE_HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+_SAFE_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
+"""The same, as they are sent."""
 
 SESSION_COOKIE = "tidegate-session"
 """What the description calls the session's cookie: one text for all gateways, in characters that a cookie may have."""
@@ -74,9 +78,30 @@ class Pages(Protocol):
         """Return the page that tells of a failure."""
 
 
+class Application(FastAPI):
+    """FastAPI, but for what it wraps around the routes: the ``Envelope`` does that, once and in a third of the time.
+
+    Parameters
+    ----------
+    pages : Pages or None
+    **settings
+        FastAPI's own.
+    """
+
+    def __init__(self, pages: Pages | None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._envelope = Envelope(self.router, pages)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        scope["app"] = self
+        await self._envelope(scope, receive, send)
+
+
 def create_app(services: Services, pages: Pages | None = None) -> FastAPI:
     """Return the application: the API and, where ``pages`` is given, the console."""
-    app = FastAPI(
+    app = Application(
+        pages,
         title="Tidegate",
         version=VERSION,
         summary="Dask clusters on demand, through one secure address",
@@ -90,12 +115,6 @@ def create_app(services: Services, pages: Pages | None = None) -> FastAPI:
     if pages is not None:
         app.router.routes.extend(pages.routes())
 
-    async def tell(request: Request, error: Exception) -> Response:
-        return _answer(request, _failure_of(request, error), pages)
-
-    for kind in (TidegateError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, tell)
-    app.add_middleware(Envelope, pages=pages)
     _describe_credentials(app)
     return app
 
@@ -177,7 +196,7 @@ def _speaks_v1(request: Request) -> bool:
 
 
 class Envelope:
-    """Around every request: its body is bounded, its answer bears the safe headers, and a surprise is answered too."""
+    """Around every request: its body is bounded, its answer bears the safe headers, and an error is an answer too."""
 
     def __init__(self, app: ASGIApp, pages: Pages | None) -> None:
         self._app = app
@@ -189,18 +208,17 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = False
-        request = Request(scope)
+        request = ApiRequest(scope)
 
         async def send_safely(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = MutableHeaders(scope=message)
-                for name, value in SAFE_HEADERS.items():
-                    headers.setdefault(name, value)
+                present = {name for name, _ in message["headers"]}
+                message["headers"] += [header for header in _SAFE_HEADERS if header[0] not in present]
                 # Also beside an error: a caller that demands our proof sees nothing of an answer without it.
                 if reply := getattr(request.state, "authentication_reply", None):
-                    headers["WWW-Authenticate"] = reply
+                    MutableHeaders(scope=message)["WWW-Authenticate"] = reply
             await send(message)
 
         try:

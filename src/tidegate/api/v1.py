@@ -10,6 +10,7 @@ can show; ``api/app.py`` does that.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
@@ -45,19 +46,30 @@ async def list_clusters(request: Request) -> Response:
 
     All of them: this protocol knows no pages.
     """
-    asked = v1.parse_statuses(request.query_params.get("status"))
-    states = frozenset[ClusterState]().union(*(v1.STATUSES[name] for name in asked))
-    if "STOPPING" in asked:
-        # One that is wanted away but not on its way yet is recorded under another state.
-        states |= {state for state in ClusterState if not state.ended}
+    asked, states = _asked_for(request.query_params.get("status"))
     found = await services_of(request).clusters.entries(caller(request), states=states)
     members = [entry.made(_member) for entry in found if v1.status_of(entry.cluster) in asked]
     return Response(b"{" + b",".join(members) + b"}", media_type="application/json")
 
 
+@lru_cache(maxsize=64)  # nearly all ask for the same
+def _asked_for(statuses: str | None) -> tuple[frozenset[str], frozenset[ClusterState]]:
+    """Return the status names that a query asks for, and the states under which such clusters may be recorded."""
+    asked = frozenset(v1.parse_statuses(statuses))
+    states = frozenset[ClusterState]().union(*(v1.STATUSES[name] for name in asked))
+    if "STOPPING" in asked:
+        # One that is wanted away but not on its way yet is recorded under another state.
+        states |= {state for state in ClusterState if not state.ended}
+    return asked, states
+
+
 def _member(cluster: Cluster) -> bytes:
     """Return a cluster as it stands in a list: its name and its report."""
-    return f"{json.dumps(cluster.name)}:{json.dumps(v1.cluster_report(cluster))}".encode()
+    return json.dumps(cluster.name).encode() + b":" + _report(cluster, None)
+
+
+def _report(cluster: Cluster, credentials: tuple[str, str] | None) -> bytes:
+    return json.dumps(v1.cluster_report(cluster, credentials)).encode()
 
 
 async def create_cluster(request: Request) -> JSONResponse:
@@ -70,22 +82,23 @@ async def create_cluster(request: Request) -> JSONResponse:
     return JSONResponse({"name": cluster.name}, status_code=201)
 
 
-async def show_cluster(request: Request, name: str) -> JSONResponse:
+async def show_cluster(request: Request, name: str) -> Response:
     """Report one cluster; with ``?wait`` as soon as it runs, or has failed, or the time is up.
 
     The report of one that runs carries the key that opens it, and this client cannot do with one that does not. So it
     takes the right to connect, which an administrator has on behalf of the owner only; v2 keeps report and key apart.
     """
     clusters = services_of(request).clusters
-    if v1.parse_wait(request.query_params.get("wait")):
-        cluster = await clusters.wait(caller(request), name, WAIT_SECONDS, Action.CONNECT)
-        _raise_if_failed(cluster)
-    else:
-        cluster = await clusters.get(caller(request), name, Action.CONNECT)
-    running = cluster.state is ClusterState.RUNNING
+    waits = v1.parse_wait(request.query_params.get("wait"))
+    if waits:
+        await clusters.wait(caller(request), name, WAIT_SECONDS, Action.CONNECT)
+    entry = await clusters.entry(caller(request), name, Action.CONNECT)
+    if waits:
+        _raise_if_failed(entry.cluster)
+    running = entry.cluster.state is ClusterState.RUNNING
     credentials = await clusters.client_credentials(caller(request), name) if running else None
     facts_of(request).happened = credentials is not None
-    return JSONResponse(v1.cluster_report(cluster, credentials))
+    return Response(entry.made(_report, credentials), media_type="application/json")
 
 
 def _raise_if_failed(cluster: Cluster) -> None:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
 import secrets
 import time
 from collections import OrderedDict
@@ -205,7 +204,7 @@ class LoginLimits:
     def _digest(self, *parts: bytes) -> bytes:
         # Keyed, so that memory holds nothing that a password could be found by; each part is as long as it says.
         text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-        return hmac.digest(self._key, text, hashlib.sha256)[:16]
+        return hashlib.blake2b(text, key=self._key, digest_size=16).digest()
 
 
 class _Guesses:

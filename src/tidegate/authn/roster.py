@@ -39,6 +39,8 @@ class Roster:
         # What a token says of groups was true when it was made. That is not enough for the role.
         vouched = named if principal.token else groups
         admin = principal.admin or principal.name in self.admins or not vouched.isdisjoint(self.admin_groups)
+        if groups == principal.groups and admin == principal.admin:
+            return principal
         return replace(principal, groups=groups, admin=admin)
 
     def stand_in(self, admin: Principal, name: str) -> Principal:

@@ -88,7 +88,7 @@ class TokenAuthenticator:
     def __init__(self, store: TokenStore, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
-        self._known: OrderedDict[bytes, tuple[Token, float]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[Token, Accepted, float]] = OrderedDict()
         self._revocations = 0
         self._noted: dict[str, float] = {}
         self._noting: set[asyncio.Task[None]] = set()
@@ -111,31 +111,37 @@ class TokenAuthenticator:
             username, secret = _split_basic(presented.value)
         else:
             return None
-        token = await self._find(secret)
-        if token is None or (username is not None and not _is_name_of(token.principal, username)):
+        found = await self._find(secret)
+        if found is None:
+            return None
+        token, accepted = found
+        if username is not None and not _is_name_of(token.principal, username):
             return None
         self._note_use(token)
-        return Accepted(token.bearer)
+        return accepted
 
-    async def _find(self, secret: bytes) -> Token | None:
+    async def _find(self, secret: bytes) -> tuple[Token, Accepted] | None:
         text = secret.decode("ascii", "replace")
         if not SECRET.fullmatch(text):
             return None
         digest = hashlib.sha256(secret).digest()
         now = self._clock()
-        token, good_until = self._known.get(digest, (None, 0.0))
-        if token is None or good_until <= now:
+        known = self._known.get(digest)
+        if known is not None and known[2] > now:
+            token, accepted, _ = known
+        else:
             self._known.pop(digest, None)
             revocations = self._revocations
-            token = await self._store.find_token(text)
-            if token is None:
+            stored = await self._store.find_token(text)
+            if stored is None:
                 return None
+            token, accepted = stored, Accepted(stored.bearer)
             # What was read while a token was revoked may be that token: it is not remembered.
             if revocations == self._revocations:
-                self._remember(digest, token, now)
+                self._remember(digest, token, accepted, now)
         if token.expires_at is not None and token.expires_at <= now:
             return None
-        return token
+        return token, accepted
 
     def _note_use(self, token: Token) -> None:
         now = self._clock()
@@ -156,8 +162,8 @@ class TokenAuthenticator:
             await asyncio.sleep(RETRY_SECONDS)
             self._noted.pop(token_id, None)
 
-    def _remember(self, digest: bytes, token: Token, now: float) -> None:
-        self._known[digest] = (token, now + CACHE_SECONDS)
+    def _remember(self, digest: bytes, token: Token, accepted: Accepted, now: float) -> None:
+        self._known[digest] = (token, accepted, now + CACHE_SECONDS)
         if len(self._known) > CACHE_SIZE:
             self._known.popitem(last=False)
 

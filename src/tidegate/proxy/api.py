@@ -9,8 +9,9 @@ a restart takes, every request gets its 503 at once.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,16 +20,14 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from tidegate.proxy import answers, websockets
+from tidegate.proxy.api_connection import Answer, ApiConnections, BrokenOff, NotReached
 from tidegate.proxy.headers import from_api, is_websocket
 from tidegate.proxy.limits import Limits
-from tidegate.proxy.relay import Body, send, stream
-
-_KEEP_SECONDS = 4.0
-"""Below uvicorn's five, so that we close an idle connection before it does."""
+from tidegate.proxy.relay import Body, stream
 
 _RETRY_SECONDS = 0.05
 _REPEATABLE = ("GET", "HEAD", "OPTIONS")
-_HOST = "http://api"
+_HOST = "api"
 
 T = TypeVar("T")
 
@@ -57,15 +56,13 @@ class Api:
         # A Unix socket's path is limited to 107 bytes; through its directory's descriptor it is always short.
         self._directory = os.open(socket_path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         path = f"/proc/self/fd/{self._directory}/{socket_path.name}"
-        self._reading = _session(aiohttp.UnixConnector(path, limit=0, keepalive_timeout=_KEEP_SECONDS))
-        # A kept connection may turn out to be closed when something was already sent on it; for a request that changes
-        # something that would be the question whether it took effect. A new connection either exists or does not.
-        self._writing = _session(aiohttp.UnixConnector(path, limit=0, force_close=True))
+        self._connections = ApiConnections(path)
+        self._websockets = _session(aiohttp.UnixConnector(path, limit=0, force_close=True))
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._reading.close()
-        await self._writing.close()
+        self._connections.close()
+        await self._websockets.close()
         os.close(self._directory)
 
     async def forward(self, request: web.BaseRequest, path: str, headers: CIMultiDict[str]) -> web.StreamResponse:
@@ -84,15 +81,17 @@ class Api:
         body = Body(request, self._limits)
         if refusal := body.too_large():
             return refusal
-        session = self._reading if request.method in _REPEATABLE else self._writing
-        repeatable = request.method in _REPEATABLE and not body.exists
+        reads = request.method in _REPEATABLE
+
+        def attempt() -> Awaitable[Answer]:
+            pieces = body.pieces() if body.exists else None
+            return self._connections.exchange(request.method, path, headers, pieces, anew=not reads)
+
         try:
-            reply = await self._reach(lambda: send(session, request, _HOST + path, headers, body), repeatable)
-            return await stream(reply, request, from_api(reply.headers))
+            reply = await self._reach(attempt, reads and not body.exists)
         except Unavailable as gone:
             return body.failure or unavailable(request, gone)
-        except aiohttp.ClientError:
-            return unavailable(request, Unavailable(sent=True))
+        return await stream(reply, reply.pieces(), request, from_api(reply.headers))
 
     async def ask(
         self, path: str, content: dict[str, str], headers: dict[str, str]
@@ -103,16 +102,23 @@ class Api:
         ------
         Unavailable
         """
-        reply = await self._reach(lambda: self._reading.post(_HOST + path, json=content, headers=headers), True)
-        async with reply:
+        body = json.dumps(content).encode()
+        own = {"Host": _HOST, "Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
+        reply = await self._reach(lambda: self._connections.exchange("POST", path, own, _once(body)), True)
+        try:
             return reply.status, from_api(reply.headers), await reply.read()
+        except BrokenOff as error:
+            raise Unavailable(sent=False) from error
+        finally:
+            reply.release()
 
     async def _forward_websocket(
         self, request: web.BaseRequest, path: str, headers: CIMultiDict[str]
     ) -> web.StreamResponse:
         try:
             upstream = await self._reach(
-                lambda: websockets.connect(self._writing, request, _HOST + path, headers, self._limits), True
+                lambda: websockets.connect(self._websockets, request, f"http://{_HOST}{path}", headers, self._limits),
+                True,
             )
         except Unavailable as gone:
             return unavailable(request, gone)
@@ -127,11 +133,11 @@ class Api:
         while True:
             try:
                 result = await attempt()
-            except aiohttp.ClientConnectorError:
+            except (NotReached, aiohttp.ClientConnectorError):
                 sent = False
             except aiohttp.WSServerHandshakeError:
                 raise
-            except aiohttp.ClientError as error:
+            except (BrokenOff, aiohttp.ClientError) as error:
                 if not repeatable:
                     raise Unavailable(sent=True) from error
                 sent = True
@@ -157,6 +163,10 @@ def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:
         max_line_size=64 * 1024,
         max_field_size=64 * 1024,
     )
+
+
+async def _once(piece: bytes) -> AsyncIterator[bytes]:
+    yield piece
 
 
 def unavailable(request: web.BaseRequest, gone: Unavailable) -> web.Response:

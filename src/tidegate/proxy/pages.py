@@ -136,7 +136,7 @@ class Pages:
             passed = from_dashboard(reply.headers, extra)
             if base and "Location" in passed:
                 passed["Location"] = relocate(passed["Location"], host, base)
-            return await relay.stream(reply, request, passed)
+            return await relay.stream(reply, reply.content.iter_any(), request, passed)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return body.failure or self._no_answer(request, route, error)
         finally:

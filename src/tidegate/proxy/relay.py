@@ -8,8 +8,8 @@ must not take half an answer for a whole one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp import web
@@ -117,10 +117,28 @@ async def send(
     )
 
 
+class Reply(Protocol):
+    """An answer whose head is here, from control or from a dashboard."""
+
+    @property
+    def status(self) -> int:
+        """Its status."""
+
+    @property
+    def content_length(self) -> int | None:
+        """The length of its body, where the head tells it."""
+
+    async def read(self) -> bytes:
+        """Return the whole body."""
+
+    def release(self) -> object:
+        """Let go of the connection on which it comes."""
+
+
 async def stream(
-    reply: aiohttp.ClientResponse, request: web.BaseRequest, headers: CIMultiDict[str]
+    reply: Reply, pieces: AsyncIterable[bytes], request: web.BaseRequest, headers: CIMultiDict[str]
 ) -> web.StreamResponse:
-    """Pass an answer on to the client, with these headers."""
+    """Pass an answer on to the client, with these headers; ``pieces`` are those of its body."""
     headers["Server"] = SERVER
     length = reply.content_length
     try:
@@ -128,15 +146,15 @@ async def stream(
             return web.Response(status=reply.status, body=await reply.read() or None, headers=headers)
         response = web.StreamResponse(status=reply.status, headers=headers)
         await response.prepare(request)
-        await _pass_body(reply, request, response)
+        await _pass_body(pieces, request, response)
         return response
     finally:
         reply.release()
 
 
-async def _pass_body(reply: aiohttp.ClientResponse, request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def _pass_body(pieces: AsyncIterable[bytes], request: web.BaseRequest, response: web.StreamResponse) -> None:
     try:
-        async for piece in reply.content.iter_any():
+        async for piece in pieces:
             await response.write(piece)
         await response.write_eof()
     except (aiohttp.ClientError, ConnectionError, TimeoutError):

@@ -46,6 +46,7 @@ from tidegate.proxy.passthrough import Passthrough
 from tidegate.proxy.routes import RouteTable
 from tidegate.proxy.settings import Settings, is_loopback
 from tidegate.proxy.tickets import UsedTickets
+from tidegate.telemetry import garbage
 
 HTTP_END_SECONDS = 1.0
 """At the end: how long requests that are being answered may take."""
@@ -277,4 +278,5 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, proxy.terminate)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed is none of its business
+    garbage.settle()
     await proxy.run()

@@ -10,6 +10,7 @@ import dataclasses
 import ipaddress
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,7 @@ def _typed(data: dict[str, Any]) -> dict[str, Any]:
     return typed
 
 
+@lru_cache(maxsize=1024)  # every request asks, and nearly all ask the same
 def is_loopback(host: str) -> bool:
     """Whether an address that we listen on can be reached from this machine only."""
     try:

@@ -34,10 +34,12 @@ from tidegate.server.assemble import Gateway, assemble
 from tidegate.server.channel import Channel, Message
 from tidegate.server.client_config import current_user
 from tidegate.server.credential import leave_credential
+from tidegate.server.http import HttpProtocol
 from tidegate.server.moved import note_address
 from tidegate.server.parent import die_with
 from tidegate.server.unix import listen
 from tidegate.server.urls import local_url
+from tidegate.telemetry import garbage
 from tidegate.telemetry.logs import configure_logs
 
 LOCK_SECONDS = 5.0
@@ -147,6 +149,7 @@ class _Control:
             jobs.append(tasks.create_task(self._talk(messages), name="supervisor"))
             serving = tasks.create_task(server.serve(sockets=[self._listener]), name="api")
             self._channel.send(self._ready(notes))
+            garbage.settle()
             await self._stop.wait()
             # In reverse: no new requests, then no work. Clusters go on.
             await server.end()
@@ -206,7 +209,7 @@ class _Control:
 def _uvicorn_settings(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         ws="none",  # the API has no WebSockets; those of dashboards end in the proxy
         lifespan="off",
         log_config=None,
