@@ -7,8 +7,12 @@ stock ``Nanny`` objects with the fork method, all at once, for a scheduler in a 
 keys. No gateway, no agent, no client, no limits of memory or cores: only what a worker under a nanny costs in any
 design that keeps both as they are. From that follows which ratios can be reached on a machine at all.
 
-What is timed ends when all workers have registered. The CPU is that of all three processes and of the workers: divided
-by the number of cores it is less than any arrangement of these processes can take.
+What is timed ends when the scheduler has all workers: it says so itself, since a nanny looks for its worker's word only
+every 50 ms. The CPU is that of all three processes and of the workers: divided by the number of cores it is less than
+any arrangement of these processes can take.
+
+The second half of the table is the same with what a keeper of the local backend does for its nannies, and no more: TLS
+contexts that are made once (``keeper/security.py``), and memory in huge pages (``keeper/pages.py``).
 """
 
 from __future__ import annotations
@@ -19,25 +23,30 @@ import gc
 import json
 import logging
 import os
+import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dask
 import psutil
-from distributed import Nanny, Scheduler, Worker
+from distributed import Nanny, Scheduler, SchedulerPlugin, Worker
 from distributed.security import Security
 
+from benchmarks.processes import cpu_between, cpu_seconds
+from tidegate.backends.local.keeper.pages import gather
+from tidegate.backends.local.keeper.security import SharedSecurity
 from tidegate.control.credentials import mint
 
 COUNTS = (1, 4, 10)
 
 
-def security(folder: Path) -> Security:
-    """Return the credentials of one cluster, as files in ``folder``."""
+def named_files(folder: Path) -> dict[str, Any]:
+    """Lay down the credentials of one cluster in ``folder``; return what ``Security`` is made from."""
     made = mint("floor", time.time())
     files = {"ca": made.ca_cert}
     for role in ("client", "scheduler", "worker"):
@@ -47,7 +56,7 @@ def security(folder: Path) -> Security:
     named: dict[str, Any] = {"tls_ca_file": str(folder / "ca"), "require_encryption": True}
     for role in ("client", "scheduler", "worker"):
         named |= {f"tls_{role}_cert": str(folder / f"{role}.crt"), f"tls_{role}_key": str(folder / f"{role}.key")}
-    return Security(**named)
+    return named
 
 
 def in_fork(job: Callable[[], Awaitable[Any]]) -> Any:
@@ -77,40 +86,69 @@ def scheduler(credentials: Security) -> Scheduler:
     return Scheduler(protocol="tls", host="127.0.0.1", port=0, security=credentials, dashboard=False)
 
 
-def fork_scheduler(credentials: Security) -> tuple[int, str]:
-    """Start a scheduler in a fork; return its process and its address."""
+class Told(SchedulerPlugin):
+    """Writes a byte to a pipe for each worker that registers."""
+
+    name = "told"
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """Tell."""
+        os.write(self._pipe, b"w")
+
+
+@contextmanager
+def forked_scheduler(credentials: Security) -> Iterator[tuple[int, str, int]]:
+    """Run a scheduler in a fork; yield its process, its address, and a pipe with a byte for each worker."""
     ours, theirs = os.pipe()
     pid = os.fork()
     if pid == 0:
 
         async def serve() -> None:
             async with scheduler(credentials) as there:
+                there.add_plugin(Told(theirs))
                 os.write(theirs, there.address.encode())
-                os.close(theirs)
                 await there.finished()
 
         asyncio.run(serve())
         os._exit(0)
     os.close(theirs)
-    with os.fdopen(ours) as answer:
-        return pid, answer.read()
+    try:
+        yield pid, os.read(ours, 1000).decode(), ours
+    finally:
+        os.close(ours)
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
 
 
-async def start(count: int, address: str, scheduler_pid: int, credentials: Security) -> tuple[float, float]:
+async def start(count: int, address: str, scheduler_pid: int, told: int, credentials: Security) -> tuple[float, float]:
     """Return the seconds, and the seconds of CPU, until ``count`` workers have registered."""
-    me, its = psutil.Process(), psutil.Process(scheduler_pid)
-    before, began = used([me, its]), time.perf_counter()
+    before, began = cpu_seconds([os.getpid(), scheduler_pid]), time.perf_counter()
     nannies = [Nanny(address, nthreads=1, security=credentials, dashboard=False) for _ in range(count)]
-    await asyncio.gather(*nannies)
+    starting = asyncio.gather(*nannies)
+    await wait_for_bytes(told, count)
     took = time.perf_counter() - began
-    cpu = used([me, its, *me.children(recursive=True)]) - before
+    after = cpu_seconds([os.getpid(), scheduler_pid, *(child.pid for child in psutil.Process().children())])
+    await starting
     await asyncio.gather(*(nanny.close() for nanny in nannies))
-    return took, cpu
+    return took, cpu_between(before, after)
 
 
-def used(processes: Sequence[psutil.Process]) -> float:
-    """Return the seconds of CPU that these processes have used."""
-    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+async def wait_for_bytes(pipe: int, count: int) -> None:
+    """Return when so many have come."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+    def read() -> None:
+        nonlocal count
+        count -= len(os.read(pipe, count))
+        if count <= 0:
+            over.set()
+
+    loop.add_reader(pipe, read)
+    await over.wait()
+    loop.remove_reader(pipe)
 
 
 def main() -> None:
@@ -122,27 +160,30 @@ def main() -> None:
     logging.disable(logging.CRITICAL)  # each start and end would be told
     with tempfile.TemporaryDirectory() as folder:
         dask.config.set({"temporary-directory": folder})
-        credentials = security(Path(folder))
-        asyncio.run(warm_up(credentials))
+        named = named_files(Path(folder))
+        asyncio.run(warm_up(Security(**named)))
         gc.collect()
         gc.freeze()
         print("| stock nannies of a warm process | median | CPU of it all | on these cores at least |")
         print("| --- | --- | --- | --- |")
-        for count in COUNTS:
-            runs = [measure(count, credentials) for _ in range(rounds + 1)][1:]
-            took, cpu = (statistics.median(values) for values in zip(*runs, strict=True))
-            least = cpu / len(os.sched_getaffinity(0))
-            print(f"| {count} registered | {took * 1e3:.0f} ms | {cpu * 1e3:.0f} ms | {least * 1e3:.0f} ms |")
+        print_rows("registered", Security(**named), rounds)
+        gather()
+        print_rows("registered, as a keeper starts them", SharedSecurity(**named), rounds)
+
+
+def print_rows(what: str, credentials: Security, rounds: int) -> None:
+    """Measure, and print a row for each number of workers."""
+    for count in COUNTS:
+        runs = [measure(count, credentials) for _ in range(rounds + 1)][1:]
+        took, cpu = (statistics.median(values) for values in zip(*runs, strict=True))
+        least = cpu / len(os.sched_getaffinity(0))
+        print(f"| {count} {what} | {took * 1e3:.0f} ms | {cpu * 1e3:.0f} ms | {least * 1e3:.0f} ms |", flush=True)
 
 
 def measure(count: int, credentials: Security) -> tuple[float, float]:
     """Return what ``start`` does, with a scheduler of its own."""
-    pid, address = fork_scheduler(credentials)
-    try:
-        took, cpu = in_fork(lambda: start(count, address, pid, credentials))
-    finally:
-        os.kill(pid, 15)
-        os.waitpid(pid, 0)
+    with forked_scheduler(credentials) as (pid, address, told):
+        took, cpu = in_fork(lambda: start(count, address, pid, told, credentials))
     return float(took), float(cpu)
 
 

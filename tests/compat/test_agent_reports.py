@@ -41,6 +41,30 @@ async def test_workers_are_reported_when_they_come(lab: Lab) -> None:
     assert sorted(report.workers) == sorted(names)
 
 
+async def test_of_many_workers_the_first_and_the_last_are_told_at_once(lab: Lab) -> None:
+    """Who comes in between is told of with the last, or after a while, which here is longer than the test."""
+    await lab.start_with_timing(gather=1000.0)
+    await lab.reported()
+    await lab.gateway.want({"default": (3, None, None)})
+    await lab.workers("default-1")
+    await lab.workers("other-1")
+    await lab.wait_for_log("scheduler", "name: other-1")
+    await lab.workers("default-2", "default-3")
+
+    numbers = [len(report.workers) for report in lab.gateway.reports]
+    assert {1, 3} <= set(numbers)
+    assert 2 not in numbers
+
+
+async def test_who_came_is_told_after_a_while_when_others_do_not_come(lab: Lab) -> None:
+    """Two of three; here the while is half a second."""
+    await lab.scheduler()
+    await lab.gateway.want({"default": (3, None, None)})
+    await lab.workers("default-1")
+
+    await lab.workers("default-2")
+
+
 async def test_a_worker_that_dies_is_reported_as_gone(lab: Lab) -> None:
     """What is not there any more is not reported, and was not retired."""
     await lab.scheduler()

@@ -80,6 +80,12 @@ async def overwrite(store: Store, cluster: Cluster) -> Cluster:
     return saved
 
 
+async def read_back(store: Store, cluster: Cluster) -> Cluster:
+    """Return a cluster as the database has it, and not as the store that wrote it remembers it."""
+    found = await store.find(owner=cluster.owner, limit=10_000)
+    return next(one for one in found if one.name == cluster.name)
+
+
 def make_credentials(name: str = "1") -> Credentials:
     """Return credentials in which every secret says what it is and whose."""
     return Credentials(

@@ -47,9 +47,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import dask
@@ -79,18 +78,23 @@ KEPT_RETIRED = 1000
 """Retired names that are repeated although the gateway took them (14 kB a report): its database may be restored."""
 
 
-@dataclass(frozen=True)
-class Settings:
+# Named tuples, and no data classes: those are compiled when this file is run, and a cluster waits for 3 ms more.
+
+
+class Settings(NamedTuple):
     """What the gateway handed over: who we are, where it is, and the secrets between us."""
 
     cluster: str
     attempt: int
     url: str
-    token: str = field(repr=False)
-    dashboard_secret: str = field(repr=False)
-    ca: str | None = field(repr=False)
-    clients_ca: str | None = field(default=None, repr=False)  # of those who use the cluster by a share
+    token: str
+    dashboard_secret: str
+    ca: str | None
+    clients_ca: str | None = None  # of those who use the cluster by a share
     listener_uid: int | None = None  # the OS user of a gateway that is reached in the clear, on this machine
+
+    def __repr__(self) -> str:
+        return f"<Settings of cluster {self.cluster}, attempt {self.attempt}>"
 
     @classmethod
     def load(cls) -> Settings:
@@ -99,7 +103,7 @@ class Settings:
         try:
             with open(path, encoding="utf-8") as file:
                 given = json.load(file)
-            settings = cls(**{name: given[name] for name in cls.__dataclass_fields__ if name in given})
+            settings = cls(**{name: given[name] for name in cls._fields if name in given})
         except (OSError, ValueError, KeyError, TypeError) as error:
             why = f"{type(error).__name__}: {error}"
             raise SystemExit(f"cannot start without an agent file: TIDEGATE_AGENT_FILE={path!r}: {why}") from None
@@ -178,8 +182,7 @@ def make_pages_late(scheduler: Any) -> None:
 # -- what the gateway says, and the way to it ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """The wanted size of one group; where there are bounds, the load decides it."""
 
     wanted: int
@@ -196,19 +199,21 @@ class Size:
         return max(self.minimum or 0, min(count, self.maximum or 0))
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """The whole wanted state; ``version`` names its content."""
 
     version: str
     exit: bool
     groups: Mapping[str, Size]
     withdrawn: frozenset[int] = frozenset()  # serial numbers of certificates
-    revocations: str = field(default="", repr=False)  # PEM
+    revocations: str = ""  # PEM
     question: int = 0  # counts the times that the gateway asked whether anything runs
     tell_idle_after: float | None = None  # seconds for which nothing must run before it wants to know
     idle_timeout: float | None = None  # seconds after which we may end by ourselves, while it is away
     kept_until: float = 0.0  # the time before which we may not
+
+    def __repr__(self) -> str:
+        return f"<Wanted {self.version}>"
 
     @classmethod
     def parse(cls, body: bytes) -> Wanted:
@@ -346,14 +351,14 @@ def trust_only(ca: str, host: str) -> ssl.SSLContext:
 # -- size ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(NamedTuple):
     """The agent's numbers, in seconds.
 
     ``heartbeat`` is how often it reports without news, in case the gateway has lost what it was told: rarely, for a
-    report costs 6 ms, and to follow shows that we are there. ``coalesce`` is the least time between two reports: ten
-    workers that register in one burst make a few reports, and not one each, which would take a tenth of the machine
-    that they start on; the first is not delayed. ``look`` is the same for looks at the load.
+    report costs 6 ms, and to follow shows that we are there. ``coalesce`` is the least time between two reports.
+    ``gather`` is for how long it may remain untold that a worker has come while more of them are on their way: each
+    report is told on, and all that it sets in motion takes of the machine on which they start. The first and the last
+    worker are told at once. ``look`` is the least time between two looks at the load.
     ``backoff`` is the first and the longest pause after a failure. ``refused`` is how long the gateway may not know us
     before we end: time for an administrator who restores a database. ``retry`` is the pause after workers had to stay.
     ``handshake`` is how long after a withdrawal connections are looked for that were being made meanwhile: longer than
@@ -365,6 +370,7 @@ class Timing:
 
     heartbeat: float = 120.0
     coalesce: float = 0.05
+    gather: float = 0.5
     look: float = 0.01
     backoff: tuple[float, float] = (0.1, 5.0)
     refused: float = 600.0
@@ -457,6 +463,10 @@ class Sizing:
             if head == group and number.isdecimal():
                 members[address] = str(worker.name)
         return members
+
+    def awaits_more(self) -> bool:
+        """Return whether workers are here and more of them are wanted."""
+        return len(self._scheduler.workers) > 1 and any(self._surplus(group) < 0 for group in self.groups)
 
     async def size(self) -> None:
         """Wait until there is something to look at, look, and begin what follows."""
@@ -735,6 +745,7 @@ class Agent(SchedulerPlugin):
         self._away_since: float | None = None
         self._refused_since: float | None = None
         self._tasks: list[asyncio.Future[None]] = []
+        self._gathering: asyncio.TimerHandle | None = None  # until who has come is told
         self._ending: asyncio.Future[Any] | None = None
         self._is_closed = False
 
@@ -747,9 +758,12 @@ class Agent(SchedulerPlugin):
             self._tasks.append(asyncio.ensure_future(self._repeat(step)))
 
     def add_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
-        """Report who has come."""
+        """Report who has come; soon, if others are about to."""
         self._sizing.workers_changed()
-        self._news.set()
+        if not self._sizing.awaits_more():
+            self._news.set()
+        elif self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(self._timing.gather, self._news.set)
 
     def remove_worker(self, scheduler: Any, worker: str, **kwargs: Any) -> None:
         """Report who has gone."""
@@ -771,6 +785,7 @@ class Agent(SchedulerPlugin):
         self._is_closed = True
         for task in self._tasks:
             task.cancel()
+        self._stop_gathering()
         self._sizing.close()
         self._clients.close()
         self._gateway.close()
@@ -793,6 +808,7 @@ class Agent(SchedulerPlugin):
 
     async def _report(self) -> None:
         await wait_for_event(self._news, self._timing.heartbeat)
+        self._stop_gathering()  # all who are here are told of now
         waiting, self._waiting = self._waiting, []
         retired = list(self._sizing.retired)
         try:
@@ -810,6 +826,11 @@ class Agent(SchedulerPlugin):
         if wanted.exit or not self._version:
             self._obey(wanted)
         await asyncio.sleep(self._timing.coalesce)
+
+    def _stop_gathering(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
 
     async def _reported(self) -> Wanted:
         """Wait until the gateway has taken a report that began after this call; return what it answered."""

@@ -21,7 +21,7 @@ from tidegate.client.report import ClusterReport, ClusterStatus
 from tidegate.client.security import GatewaySecurity
 from tidegate.client.sizes import checked_bounds, checked_count, plain
 from tidegate.client.usage import read_usage
-from tidegate.client.versions import local_versions
+from tidegate.client.versions import local_versions, own_version
 from tidegate.client.warn import warn
 
 if TYPE_CHECKING:
@@ -208,10 +208,8 @@ class Gateway(Connection):
         return self.sync(self._versions)
 
     async def _versions(self) -> dict[str, Any]:
-        from tidegate import __version__
-
         server = await self._http.request("GET", "/api/v2/version")
-        return {"server": server, "client": {"version": __version__, **local_versions()}}
+        return {"server": server, "client": {"version": own_version(), **local_versions()}}
 
     # -- new and old clusters -------------------------------------------------------------------------------------
 

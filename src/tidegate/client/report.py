@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,6 +106,8 @@ class ClusterReport:
         What others may do with it, if you may share it.
     security : GatewaySecurity or None
         Certificate and key to connect with, while it lives; not in lists.
+    read_at : float
+        When it was read, by a clock that nobody sets.
     """
 
     name: str
@@ -133,6 +136,7 @@ class ClusterReport:
     rights: frozenset[str] | None = None
     shares: tuple[ClusterShare, ...] = ()
     security: GatewaySecurity | None = field(default=None, compare=False)
+    read_at: float = field(default_factory=time.monotonic, compare=False)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any], *, public_address: str, scheduler_netloc: str) -> ClusterReport:
@@ -147,7 +151,7 @@ class ClusterReport:
             name=name,
             status=status,
             options=body["options"],
-            scheduler_address=f"gateway://{scheduler_netloc}/{name}" if status is ClusterStatus.RUNNING else None,
+            scheduler_address=scheduler_address(scheduler_netloc, name) if status is ClusterStatus.RUNNING else None,
             dashboard_link=f"{public_address}{link}" if link else None,
             start_time=datetime.fromtimestamp(body["created_at"]),
             stop_time=None if stopped is None else datetime.fromtimestamp(stopped),
@@ -214,6 +218,11 @@ class ClusterReport:
             code=trouble.get("code", ""),
             log_tail=trouble.get("log_tail", ""),
         )
+
+
+def scheduler_address(netloc: str, name: str) -> str:
+    """Return what ``Client`` connects to where ``tidegate`` is installed."""
+    return f"gateway://{netloc}/{name}"
 
 
 def _status(body: Mapping[str, Any]) -> ClusterStatus:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distributed.core import Status, rpc
 
@@ -14,7 +15,7 @@ from tidegate.client.background import TICK_SECONDS
 from tidegate.client.errors import GatewayClusterError, GatewayError
 from tidegate.client.events import ENDED, LOOK, follow
 from tidegate.client.progress import Progress, choose_progress
-from tidegate.client.report import ClusterReport, ClusterStatus
+from tidegate.client.report import ClusterReport, ClusterStatus, scheduler_address
 from tidegate.client.security import GatewaySecurity
 from tidegate.client.versions import find_problems, local_versions
 from tidegate.client.warn import warn
@@ -25,14 +26,16 @@ if TYPE_CHECKING:
     from tidegate.client.cluster import GatewayCluster
     from tidegate.client.gateway import Gateway
 
+T = TypeVar("T")
+
 DECISIVE = ENDED | {kinds.RUNNING, kinds.STOPPING, LOOK}
 """The kinds of event after which the cluster is read; the others only tell how far it is."""
 
 NAME_SECONDS = 4.0
 """How long an interrupted start waits for the name of the cluster that it has asked for, in order to stop it."""
 
-Keys = tuple[GatewaySecurity, dict[str, Any]]
-"""What opens the way to a cluster, and what was made of it for ``distributed``."""
+Keys = tuple[str, GatewaySecurity, dict[str, Any]]
+"""Where schedulers are reached, what opens the way to this one, and what was made of that for ``distributed``."""
 
 
 def progress_of(cluster: GatewayCluster) -> Progress:
@@ -48,7 +51,8 @@ async def start(cluster: GatewayCluster, progress: Progress | None) -> None:
     it. ``progress`` is None where nobody else draws it.
     """
     made_here = cluster.name is None
-    ticking = fetching = None
+    ticking = None
+    way: _Way | None = None
     if progress is None:
         progress = progress_of(cluster)
         ticking = asyncio.ensure_future(_tick(progress))
@@ -57,25 +61,24 @@ async def start(cluster: GatewayCluster, progress: Progress | None) -> None:
         if made_here:
             await _submit(cluster)
             progress.message = f"Cluster {cluster.name}: waiting for it to start"
-        fetching = asyncio.ensure_future(_fetch_keys(cluster.gateway, cluster.name))
-        fetching.add_done_callback(_take_note)
+        way = _Way(cluster)
         report = None if made_here else await cluster.gateway._report(cluster.name)
         if report is not None:
             cluster.name = report.name  # from here on its global name: an alias may come to mean another one
         if report is not None and report.status.usable:
-            await fetching  # who may not connect is told so at once, not when it runs
+            await way.fetching  # who may not connect is told so at once, not when it runs
         if report is None or report.status is not ClusterStatus.RUNNING:
-            report = await wait_until_running(cluster.gateway, cluster.name, progress)
-        await connect(cluster, report, *await fetching)
+            report = await wait_until_running(cluster.gateway, cluster.name, progress, way.open)
+        await connect(cluster, report, way)
     except BaseException:
         cluster.status = Status.closing
+        if way is not None:
+            way.close()
         if made_here and cluster.name is not None:
             await cluster._stop()
         await cluster._disconnect()
         raise
     finally:
-        if fetching is not None:
-            fetching.cancel()
         if ticking is not None:
             ticking.cancel()
             progress.close()
@@ -95,10 +98,13 @@ async def _submit(cluster: GatewayCluster) -> None:
         raise
 
 
-async def wait_until_running(gateway: Gateway, name: str, progress: Progress) -> ClusterReport:
+async def wait_until_running(
+    gateway: Gateway, name: str, progress: Progress, on_running: Callable[[], object]
+) -> ClusterReport:
     """Return the report of the cluster ``name`` as soon as it runs; ``progress`` is told what happens until then.
 
-    Warns if it begins otherwise than it was asked for.
+    ``on_running`` is called when it is said to run, before it is read. Warns if it begins otherwise than it was asked
+    for.
 
     Raises
     ------
@@ -114,6 +120,8 @@ async def wait_until_running(gateway: Gateway, name: str, progress: Progress) ->
             if event.kind not in DECISIVE:
                 progress.message = f"Cluster {name}: {event.message}"
                 continue
+            if event.kind == kinds.RUNNING:
+                on_running()
             report = await gateway._report(name)
             if report.status is ClusterStatus.RUNNING:
                 return report
@@ -122,30 +130,56 @@ async def wait_until_running(gateway: Gateway, name: str, progress: Progress) ->
     raise (await gateway._report(name)).end_error("use")
 
 
-async def _fetch_keys(gateway: Gateway, name: str) -> Keys:
-    """Fetch what it takes to connect to a cluster: it is there before the cluster runs, and so need not wait for it."""
-    await gateway._scheduler_netloc()
-    security = await gateway._security(name)
-    comm.register()
-    return security, security.get_connection_args("client")
+class _Way:
+    """The way to a cluster's scheduler. What opens it is there before the cluster runs, and is fetched at once."""
+
+    def __init__(self, cluster: GatewayCluster) -> None:
+        self._cluster = cluster
+        self._opening: asyncio.Future[None] | None = None
+        self.fetching = _begin(self._fetch(cluster.gateway, cluster.name))
+
+    def open(self) -> asyncio.Future[None]:
+        """Begin to connect, unless that is done; what is returned ends when the scheduler has answered."""
+        if self._opening is None:
+            self._opening = _begin(self._connect())
+        return self._opening
+
+    def close(self) -> None:
+        """Let go of what is under way."""
+        self.fetching.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
+
+    @staticmethod
+    async def _fetch(gateway: Gateway, name: str) -> Keys:
+        netloc = await gateway._scheduler_netloc()
+        security = await gateway._security(name)
+        comm.register()
+        return netloc, security, security.get_connection_args("client")
+
+    async def _connect(self) -> None:
+        netloc, security, connection_args = await self.fetching
+        self._cluster.security = security
+        address = scheduler_address(netloc, self._cluster.name)
+        self._cluster.scheduler_comm = rpc(address, connection_args=connection_args)
+        await self._cluster._refresh()
 
 
-def _take_note(fetching: asyncio.Future[Keys]) -> None:
-    # Of a cluster that does not come to run nobody asks for them, and what went wrong with it is told elsewhere.
-    if not fetching.cancelled():
-        fetching.exception()
+def _begin(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Begin something that perhaps nobody will ask for: what went wrong with its cluster is told elsewhere then."""
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
 
 
-async def connect(
-    cluster: GatewayCluster, report: ClusterReport, security: GatewaySecurity, connection_args: dict[str, Any]
-) -> None:
+async def connect(cluster: GatewayCluster, report: ClusterReport, way: _Way) -> None:
     """Open the connection to the scheduler, and begin to watch the cluster."""
     cluster._report = report
+    opening = way.open()
     check_versions(report)
-    cluster.security = security
-    cluster.scheduler_comm = rpc(report.scheduler_address, connection_args=connection_args)
+    await way.fetching  # what the gateway refuses is no trouble on the way to the scheduler
     try:
-        await cluster._refresh()
+        await opening
     except OSError as error:
         raise await explain(cluster, error) from error
     cluster.status = Status.running

@@ -14,7 +14,6 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -33,6 +32,7 @@ from tidegate.client.errors import (
     GatewayValueError,
 )
 from tidegate.client.listener import check_listener
+from tidegate.client.versions import own_version
 from tidegate.wire.names import ON_BEHALF_HEADER
 
 T = TypeVar("T")
@@ -69,6 +69,7 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.auth = make_auth(settings.auth_type, settings.auth_kwargs, settings.auth_source)
+        self._version = own_version()  # now: it takes milliseconds, and soon somebody waits
         self._session: aiohttp.ClientSession | None = None
         self._answered = False
 
@@ -202,7 +203,7 @@ class Transport:
         return self._session
 
     def _constant_headers(self) -> dict[str, str]:
-        headers = {"User-Agent": f"tidegate/{_version()}", "Accept": "application/json"}
+        headers = {"User-Agent": f"tidegate/{self._version}", "Accept": "application/json"}
         if self.settings.on_behalf_of is not None:
             headers[ON_BEHALF_HEADER] = quote(self.settings.on_behalf_of, safe="@")
         return headers
@@ -366,10 +367,3 @@ def _retry_after(answer: Answer) -> float:
         return min(max(float(answer.headers.get("Retry-After", "0")), 0.0), 5.0)
     except ValueError:  # a date: no gateway of ours sends one
         return 1.0
-
-
-def _version() -> str:
-    try:
-        return version("tidegate")
-    except PackageNotFoundError:
-        return "unknown"

@@ -11,6 +11,7 @@ What cannot work was found by running it: a scheduler and a worker of one releas
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -25,16 +26,35 @@ CLIENT_AHEAD = ((2024, 7, 0), (2024, 11, 0), (2024, 12, 0))
 """Releases whose clients send what no older scheduler reads; older clients still work at newer schedulers."""
 
 
-@cache  # To read them from the disk takes milliseconds, and they are wanted several times while a cluster starts.
+@cache
 def local_versions() -> Mapping[str, str]:
     """Return the versions of this Python and of what takes part in a message."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+        if said := _loaded_version(package) or _installed_version(package):
+            found[package] = said
     return found
+
+
+@cache
+def own_version() -> str:
+    """Return the version of this client."""
+    return _installed_version("tidegate") or "unknown"
+
+
+def _loaded_version(package: str) -> str:
+    """Return what a module of this name that is loaded says of itself: a new cluster waits for these versions first of
+    all, and to find them on the disk takes milliseconds.
+    """
+    said = getattr(sys.modules.get(package), "__version__", None)
+    return said if isinstance(said, str) else ""
+
+
+def _installed_version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def find_problems(mine: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[str | None, str | None]:

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 KEEP_FAILING = 3
 """So many workers ended one after the other, and none is on its way: once is bad luck, twice is coincidence."""
 
-FIRST_PAUSE = 0.02
-"""Seconds between two looks at the scheduler at first; a local worker is there in a fifth of a second."""
+FRESH_SECONDS = 1.0
+"""For so long what the gateway said is taken for true: who waits for workers has mostly just set their number."""
+
+FIRST_PAUSE = 0.1
+"""Seconds between two looks at the scheduler at first. The gateway tells when workers have come, and a look takes of
+the machine on which they start; but a gateway may be away."""
 
 GATEWAY_SECONDS = 3.0
 """For the gateway to say how the cluster is, before the wait begins."""
@@ -68,6 +72,8 @@ async def _latest_report(cluster: GatewayCluster) -> ClusterReport:
     """Ask the gateway; but a gateway that is away keeps no worker from coming, so do not wait for it."""
     if cluster._report is None:
         await cluster._started()
+    if cluster._report is not None and time.monotonic() - cluster._report.read_at < FRESH_SECONDS:
+        return cluster._report
     with suppress(GatewayServerError, asyncio.TimeoutError):
         cluster._report = await asyncio.wait_for(cluster.gateway._report(cluster.name), GATEWAY_SECONDS)
     return cluster._report or await cluster.gateway._report(cluster.name)

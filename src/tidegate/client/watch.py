@@ -34,18 +34,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tidegate.client")
 
+OF_SIZE = {kinds.WORKERS, kinds.SCALED}
+"""The kinds of event that tell of the number of workers. They seldom come alone."""
+
 WORTH_A_LOOK = ENDED | {
     kinds.STOPPING,
-    kinds.WORKERS,
     kinds.WORKER_ENDED,
-    kinds.SCALED,
     kinds.ENDING,
     kinds.KEPT,
     kinds.SHARED,
     kinds.UNSHARED,
     LOOK,
 }
-"""The kinds of event that change what a cluster object shows."""
+"""The other kinds of event that change what a cluster object shows."""
+
+SETTLE_SECONDS = 0.1
+"""After an event of ``OF_SIZE``, until there is a look for all that have come by then. Who waits for workers is told at
+once."""
 
 FIRST_PAUSE = 0.1
 """Seconds until the next try while the gateway fails; doubled each time, up to ``POLL_LIMIT``. And until the next look
@@ -59,7 +64,7 @@ async def watch(ref: weakref.ref[GatewayCluster], gateway: Gateway, name: str) -
     """Follow the cluster until it has ended. Only a weak reference: watching must not keep the object alive."""
     news, pause = asyncio.Event(), FIRST_PAUSE
     look_again: float | None = None
-    reading = asyncio.ensure_future(_read(gateway, name, news))
+    reading = asyncio.ensure_future(_read(ref, gateway, name, news))
     try:
         while not reading.done() or news.is_set():
             if await _wait(news, look_again):
@@ -100,9 +105,11 @@ async def _wait(news: asyncio.Event, seconds: float | None) -> bool:
     return news.is_set()
 
 
-async def _read(gateway: Gateway, name: str, news: asyncio.Event) -> None:
+async def _read(ref: weakref.ref[GatewayCluster], gateway: Gateway, name: str, news: asyncio.Event) -> None:
     """Set ``news`` when something happens that is worth a look. A whole history that comes at once is one look."""
     last, pause = None, FIRST_PAUSE
+    settling: asyncio.TimerHandle | None = None
+    loop = asyncio.get_running_loop()
     try:
         while True:
             try:
@@ -111,6 +118,11 @@ async def _read(gateway: Gateway, name: str, news: asyncio.Event) -> None:
                         last, pause = event.id or last, FIRST_PAUSE
                         if event.kind in WORTH_A_LOOK:
                             news.set()
+                        elif event.kind in OF_SIZE:
+                            if event.data.get("running"):
+                                _wake(ref)
+                            if settling is None or settling.when() <= loop.time():
+                                settling = loop.call_later(SETTLE_SECONDS, news.set)
                 return
             except GatewayServerError:
                 news.set()
@@ -120,6 +132,12 @@ async def _read(gateway: Gateway, name: str, news: asyncio.Event) -> None:
         pass  # the look that follows says what is wrong
     finally:
         news.set()
+
+
+def _wake(ref: weakref.ref[GatewayCluster]) -> None:
+    """Have who waits for workers ask the scheduler."""
+    if (cluster := ref()) is not None:
+        cluster._changed.set()
 
 
 async def _look(ref: weakref.ref[GatewayCluster], gateway: Gateway, name: str) -> ClusterReport:

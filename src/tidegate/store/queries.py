@@ -135,6 +135,7 @@ def prune_clusters(connection: Connection, before: float) -> list[str]:
 # -- changes ---------------------------------------------------------------------------------------------------------
 
 LATEST_CHANGE = "SELECT latest FROM changes"
+REVISION = "SELECT revision FROM clusters WHERE name = ?"
 
 _COUNT_ON = update(tables.changes).values(latest=tables.changes.c.latest + 1).returning(tables.changes.c.latest)
 

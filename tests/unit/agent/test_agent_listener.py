@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
@@ -56,7 +55,7 @@ async def test_a_token_goes_to_the_gateways_own_user_alone(
     stranger.close()
     assert asked == []
 
-    known = agent.Gateway(dataclasses.replace(agent.SETTINGS, listener_uid=ME))
+    known = agent.Gateway(agent.SETTINGS._replace(listener_uid=ME))
     await known.report({})
     known.close()
     assert len(asked) == 1
@@ -64,7 +63,7 @@ async def test_a_token_goes_to_the_gateways_own_user_alone(
 
 async def test_a_gateway_that_is_away_is_away(agent: ModuleType) -> None:
     """Where nothing listens there is nobody to mistrust."""
-    gateway = agent.Gateway(dataclasses.replace(agent.SETTINGS, listener_uid=SOMEBODY))
+    gateway = agent.Gateway(agent.SETTINGS._replace(listener_uid=SOMEBODY))
     with pytest.raises(agent.Away, match="refused"):
         await gateway.report({})
     gateway.close()

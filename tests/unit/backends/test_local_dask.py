@@ -61,17 +61,22 @@ async def test_workers_have_the_asked_shape(client: Client) -> None:
 
 
 async def test_workers_have_dasks_configuration_as_their_user_has_it(client: Client) -> None:
-    """What their nannies have otherwise stays with the nannies; and tasks can have the files read again."""
+    """What their nannies have otherwise stays with the nannies; and tasks can have all of it put together anew."""
+
+    monitor = "distributed.admin.system-monitor"
 
     def look() -> tuple[object, ...]:
         import dask
 
-        return dask.config.get("distributed.admin.system-monitor"), dask.config.paths
+        anew: dict[str, object] = {}
+        dask.config.refresh(config=anew)
+        return dask.config.get(monitor), dask.config.get(monitor, config=anew), dask.config.paths
 
+    expected = dask.config.get(monitor)
     for found in (await client.run(look)).values():
-        assert found == (dask.config.get("distributed.admin.system-monitor"), dask.config._get_paths())
-    for monitor in (await client.run(look, nanny=True)).values():
-        assert monitor[0]["interval"] == "1h"
+        assert found == (expected, expected, dask.config._get_paths())
+    for interval in (await client.run(lambda: dask.config.get(f"{monitor}.interval"), nanny=True)).values():
+        assert interval == "1h"
 
 
 async def test_nothing_of_the_servers_environment_leaks(client: Client) -> None:

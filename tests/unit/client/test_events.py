@@ -28,9 +28,9 @@ texts = st.text(st.characters(blacklist_characters="\r\n\0", blacklist_categorie
 messages = st.lists(st.tuples(texts, texts, st.lists(texts, min_size=1)), max_size=5)
 
 
-def as_bytes(id: int, kind: str, message: str = "") -> bytes:
+def as_bytes(id: int, kind: str, message: str = "", **data: object) -> bytes:
     """Return an event as the gateway writes it."""
-    body = {"id": id, "at": 1.0, "cluster": "c0ffee", "kind": kind, "message": message, "data": {}}
+    body = {"id": id, "at": 1.0, "cluster": "c0ffee", "kind": kind, "message": message, "data": data}
     return f"id: {id}\nevent: {kind}\ndata: {json.dumps(body)}\n\n".encode()
 
 
@@ -161,10 +161,26 @@ async def test_waiting_tells_what_happens_and_returns_when_it_runs(stub: StubGat
     )
 
     async with gateway:
-        report = await wait_until_running(gateway, "c0ffee", progress)
+        report = await wait_until_running(gateway, "c0ffee", progress, lambda: None)
 
     assert report.status is ClusterStatus.RUNNING
     assert progress.message == "Cluster c0ffee: The scheduler starts"
+
+
+async def test_what_waits_for_the_cluster_begins_before_it_is_read(stub: StubGateway, gateway: Gateway) -> None:
+    """To connect and to read the cluster take as long as the longer of both: here the reading waits for the other."""
+    begun = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await asyncio.wait_for(begun.wait(), 10)
+        return await says(CLUSTER)(request)
+
+    stub.will(streams(as_bytes(1, "cluster-running")), answer)
+
+    async with gateway:
+        report = await wait_until_running(gateway, "c0ffee", Progress(""), begun.set)
+
+    assert report.status is ClusterStatus.RUNNING
 
 
 async def test_waiting_warns_of_a_cluster_that_begins_smaller(stub: StubGateway, gateway: Gateway) -> None:
@@ -174,7 +190,7 @@ async def test_waiting_warns_of_a_cluster_that_begins_smaller(stub: StubGateway,
 
     async with gateway:
         with pytest.warns(GatewayWarning, match="Scaling to 2 instead"):
-            await wait_until_running(gateway, "c0ffee", Progress(""))
+            await wait_until_running(gateway, "c0ffee", Progress(""), lambda: None)
 
 
 async def test_waiting_without_a_stream_reads_the_cluster(stub: StubGateway, gateway: Gateway) -> None:
@@ -183,7 +199,7 @@ async def test_waiting_without_a_stream_reads_the_cluster(stub: StubGateway, gat
     stub.will(streams(), says(starting), streams(), says(starting), streams(), says(CLUSTER))
 
     async with gateway:
-        report = await wait_until_running(gateway, "c0ffee", Progress(""))
+        report = await wait_until_running(gateway, "c0ffee", Progress(""), lambda: None)
 
     assert report.status is ClusterStatus.RUNNING
 
@@ -194,7 +210,7 @@ async def test_a_cluster_that_is_taken_away_is_not_waited_for(stub: StubGateway,
 
     async with gateway:
         with pytest.raises(GatewayClusterError, match="it is being stopped"):
-            await asyncio.wait_for(wait_until_running(gateway, "c0ffee", Progress("")), 10)
+            await asyncio.wait_for(wait_until_running(gateway, "c0ffee", Progress(""), lambda: None), 10)
 
 
 async def test_a_failed_start_bears_reason_and_log(stub: StubGateway, gateway: Gateway) -> None:
@@ -204,7 +220,7 @@ async def test_a_failed_start_bears_reason_and_log(stub: StubGateway, gateway: G
 
     async with gateway:
         with pytest.raises(GatewayClusterError) as caught:
-            await wait_until_running(gateway, "c0ffee", Progress(""))
+            await wait_until_running(gateway, "c0ffee", Progress(""), lambda: None)
 
     assert str(caught.value) == (
         "cannot use cluster c0ffee: The scheduler ended by itself: exit code 1\n\nThe last lines of its log:\n    boom"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 
-from tidegate.client.versions import find_problems, local_versions
+from tidegate.client.versions import PACKAGES, find_problems, local_versions, own_version
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,12 @@ def test_pairs_that_cannot_talk_are_known(mine: str, theirs: str, works: bool) -
     if broken:
         assert mine in broken
         assert theirs in broken
+
+
+def test_loaded_modules_say_what_is_installed() -> None:
+    """They are asked because it is quick; what is installed is the truth."""
+    assert {package: local_versions()[package] for package in PACKAGES} == {p: version(p) for p in PACKAGES}
+    assert own_version() == version("tidegate")
 
 
 def test_equal_versions_are_nothing_to_talk_about() -> None:

@@ -80,6 +80,38 @@ async def test_a_cluster_that_is_not_there_any_more_is_not_watched_for_ever(stub
         await asyncio.wait_for(watch(weakref.ref(watched), gateway, "c0ffee"), 10)  # type: ignore[arg-type]
 
 
+async def test_who_waits_for_workers_is_woken_before_the_cluster_is_read(stub: StubGateway) -> None:
+    """Reading it may take as long as it likes; that workers are on their way wakes nobody."""
+    over, woken = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if not request.path.endswith("/events"):
+            await over.wait()
+            return await says(CLUSTER)(request)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(as_bytes(1, "workers-changed", running=0, starting=1))
+        await woken.wait()
+        await response.write(as_bytes(2, "workers-changed", running=1, starting=0))
+        await over.wait()
+        return response
+
+    stub.will(answer)
+    watched = Watched()
+    async with Gateway(stub.address, proxy_address="127.0.0.1:1", asynchronous=True) as gateway:
+        watching = asyncio.ensure_future(watch(weakref.ref(watched), gateway, "c0ffee"))  # type: ignore[arg-type]
+        try:
+            await eventually(lambda: any(not r.path.endswith("/events") for r in stub.requests), 30)
+            assert not watched._changed.is_set()
+            woken.set()
+            await asyncio.wait_for(watched._changed.wait(), 10)
+            assert watched._report is None
+        finally:
+            woken.set()
+            over.set()
+            await end_task(watching)
+
+
 class Late(Watched):
     """Its scheduler cannot be reached at first, and then shows for a while a worker that is being stopped."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,30 @@ async def test_a_store_that_cannot_glance_asks_the_long_way(tmp_path: Path) -> N
         assert await store.latest_change() == at_a_glance == 1
     finally:
         await store.close()
+
+
+async def test_what_was_written_last_is_read_once(tmp_path: Path) -> None:
+    """It stays in memory until another process writes; then that is read. So is what a broken glance cannot tell of."""
+    store, other = SqlStore(tmp_path), SqlStore(tmp_path)
+    await store.start()
+    await other.start()
+    try:
+        first = await store.insert(make_cluster(), make_credentials(), [])
+        saved = await store.save(replace(first, host="here"))
+        assert await store.load(first.name) is saved
+
+        later = await other.save(replace(saved, host="there"))
+        assert await store.load(first.name) == later
+
+        mine = await store.save(replace(later, host="here again"))
+        assert store._glance is not None
+        store._glance.close()
+        read = await store.load(first.name)
+        assert read == mine
+        assert read is not mine
+    finally:
+        await store.close()
+        await other.close()
 
 
 class Oracle:

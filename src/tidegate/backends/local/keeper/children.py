@@ -34,6 +34,7 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
+_libc = ctypes.CDLL(None)
 _keeper = 0
 _lock_fd = -1
 _call_on_main: Callable[[Callable[[], None]], object] | None = None
@@ -75,7 +76,7 @@ class _MainThreadProcess(multiprocessing.context.ForkProcess):
 
 
 def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+    _libc.prctl(option, value, 0, 0, 0)
 
 
 def _shed() -> None:
@@ -112,11 +113,15 @@ def _blind_descriptors() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
         try:
-            foreign = (
-                fd == _lock_fd or stat.S_ISSOCK(os.fstat(fd).st_mode) or "[event" in os.readlink(f"/proc/self/fd/{fd}")
-            )
+            kind = stat.S_IFMT(os.fstat(fd).st_mode)
+            # Event polls have no kind of their own, among others.
+            foreign = fd == _lock_fd or kind == stat.S_IFSOCK or (not kind and "[event" in _target(fd))
         except OSError:
             continue  # The descriptor of the listing itself.
         if foreign:
             os.dup2(null, fd, inheritable=False)
     os.close(null)
+
+
+def _target(fd: int) -> str:
+    return os.readlink(f"/proc/self/fd/{fd}")

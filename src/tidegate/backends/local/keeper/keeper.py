@@ -12,6 +12,8 @@ import threading
 import traceback
 from typing import Any
 
+from distributed.versions import get_versions
+
 from . import configuration
 from .channel import Channel
 from .children import fork_on_main_thread
@@ -21,6 +23,7 @@ from .journal import SCHEDULER, Journal
 from .logs import INTERVAL, EndedLogs, cap_logs
 from .memory import GroupMemory, OutOfMemory
 from .processes import descendants, describe_end, marked, sweep, zombie_children
+from .security import SharedSecurity
 from .workers import KeptWorker
 
 STOP_GRACE = 0.12
@@ -54,6 +57,7 @@ class Keeper:
         self._scheduler = scheduler
         self._group = Group(settings["groups"])
         self._out_of_memory = OutOfMemory()
+        self._security = SharedSecurity()
         limit = settings["scheduler_memory"]
         self._scheduler_memory = GroupMemory(self._group.below(SCHEDULER_GROUP), limit, self._out_of_memory, "it came")
         self._channel = Channel(listener, {os.getuid(), *settings["users"]}, self._handle)
@@ -101,6 +105,8 @@ class Keeper:
     def _start_workers(self, names: list[str], scheduler: str, shape: dict[str, Any]) -> None:
         if self._ending.is_set():
             return
+        # What is forked remembers them, where each worker would search the disk. A zygote has found them before.
+        get_versions()
         for name in names:
             # A name is never used again, so what has ended stays ended.
             if name not in self._names:
@@ -114,6 +120,7 @@ class Keeper:
                     group=self._group.below(name),
                     journal=self._journal,
                     out_of_memory=self._out_of_memory,
+                    security=self._security,
                 )
                 self._workers[name].start(self._forget_worker)
 

@@ -15,6 +15,7 @@ from typing import Any
 import dask
 from distributed import Nanny, Worker
 from distributed.core import Status
+from distributed.security import Security
 
 from . import configuration
 from .blas import set_threads
@@ -84,6 +85,8 @@ class KeptWorker:
     journal : Journal
     out_of_memory : OutOfMemory
         The keeper's, shared by all: each kill that the kernel counts explains one death.
+    security : Security
+        The keeper's, shared by all.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class KeptWorker:
         group: Group,
         journal: Journal,
         out_of_memory: OutOfMemory,
+        security: Security,
     ) -> None:
         self.name = name
         self.expected = False
@@ -106,6 +110,7 @@ class KeptWorker:
         self._scratch = os.path.join(scratch, name)
         self._log = os.path.join(folder, "logs", f"{name}.log")
         self._journal = journal
+        self._security = security
         self._nanny: KeptNanny | None = None
         self._deaths: deque[float] = deque(maxlen=RESTARTS + 1)
         self._last_end: tuple[str, str] | None = None
@@ -226,6 +231,7 @@ class KeptWorker:
             dashboard_address=f"{self._shape['host']}:0",
             preload=[self._shape["preload"]],
             local_directory=self._scratch,
+            security=self._security,
             death_timeout=START_TIMEOUT,
             config=configuration.of_workers(),
             worker_class=functools.partial(_start_worker, self._group, self._log),

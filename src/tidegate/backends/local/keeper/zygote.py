@@ -39,6 +39,7 @@ from typing import Any
 
 from .channel import listen, peer
 from .main import keep, note_identity
+from .pages import gather
 from .preloads import compile_all
 from .processes import CLUSTER, MARK
 from .renewal import renew
@@ -85,6 +86,7 @@ def main(folder: str) -> None:
         sys.exit(str(error))
     source.add_modules()
     freeze()
+    gather()
     listener = listen(folder, SOCKET_FILE, socket.SOCK_SEQPACKET)
     if os.fork():
         os._exit(0)
