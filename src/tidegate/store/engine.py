@@ -46,7 +46,7 @@ class Mode(Enum):
     """A write that must survive a loss of power."""
 
 
-def parse_url(url: str) -> URL:
+def parse_url(url: str | URL) -> URL:
     """Return the URL of a database, with the driver that we use for it."""
     try:
         parsed = make_url(url)
@@ -67,7 +67,7 @@ def show_url(url: URL) -> str:
     """Return what a person may read of the URL: the path, or everything but the password."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return url.render_as_string(hide_password=True)
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)
 
 
 def make_engine(
@@ -98,8 +98,8 @@ def make_engine(
         return engine
     try:
         engine = create_engine(url, connect_args={"connect_timeout": 10}, pool_pre_ping=True, **pool)
-    except ModuleNotFoundError as error:
-        raise StoreUnusable("cannot use PostgreSQL: run pip install 'psycopg[binary]' first") from error
+    except ImportError as error:  # not there, or there without the library that it wraps
+        raise StoreUnusable("cannot use PostgreSQL: run pip install 'tidegate[postgres]' first") from error
     event.listen(engine, "begin", _begin_postgresql(busy_timeout))
     return engine
 

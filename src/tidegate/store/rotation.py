@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,8 +31,15 @@ from tidegate.store.schema import check_revision
 from tidegate.store.sealing import KEY_FILE, KeyFile, replace_keys
 
 
-def rotate_keys(folder: Path) -> int:
+def rotate_keys(folder: Path, database: URL | None = None) -> int:
     """Change the key of a data folder, or finish what was begun; return how many secrets were sealed anew.
+
+    Parameters
+    ----------
+    folder : Path
+        The data folder.
+    database : sqlalchemy.URL, optional
+        Where the database is, if not in that folder.
 
     Raises
     ------
@@ -40,8 +47,8 @@ def rotate_keys(folder: Path) -> int:
         When that is not possible. Nothing is lost then, and it may be called again.
     """
     path = folder / KEY_FILE
-    database = URL.create("sqlite", database=str(folder / DATABASE_FILE))
-    with _alone(folder):
+    with _alone(folder, [KEY_FILE] if database is not None else [KEY_FILE, DATABASE_FILE]):
+        database = database or URL.create("sqlite", database=str(folder / DATABASE_FILE))
         check_revision(database, busy_timeout=BUSY_TIMEOUT)
         keys = KeyFile(path).keys()
         if len(keys) == 1:
@@ -55,9 +62,9 @@ def rotate_keys(folder: Path) -> int:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, needed: Sequence[str]) -> Iterator[None]:
     """See that this is the folder's owner, and nobody else at it."""
-    if not (folder / DATABASE_FILE).exists() or not (folder / KEY_FILE).exists():
+    if not all((folder / name).exists() for name in needed):
         raise StoreUnusable(
             f"cannot rotate the keys in {folder}: no gateway has worked there yet. Name its data folder with --data, "
             "or its configuration with --config"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, Connection, NullPool, inspect, text
 
+from tidegate.model.errors import BackendFailed, Busy
 from tidegate.store.base import StoreUnusable
 from tidegate.store.engine import Mode, for_mode, make_engine, our_words, show_url
 from tidegate.store.sealing import sync_folder
@@ -90,8 +91,54 @@ def check_revision(url: URL, *, busy_timeout: float) -> None:
         )
 
 
+def describe_database(url: URL, *, busy_timeout: float) -> str:
+    """Ask a PostgreSQL whether a gateway could start with it, and change nothing; return what it is, in words.
+
+    Raises
+    ------
+    StoreUnusable
+        When it could not.
+    """
+    engine = make_engine(url, busy_timeout=busy_timeout, connections=1, poolclass=NullPool)
+    try:
+        with our_words(), for_mode(engine, Mode.READ).begin() as connection:
+            found = _revision_of(connection, url)
+            version = connection.execute(text("SHOW server_version")).scalar_one()
+            may_create = connection.execute(text("SELECT has_schema_privilege(current_schema(), 'CREATE')")).scalar()
+    except (Busy, BackendFailed) as error:
+        raise StoreUnusable(f"cannot use the database {show_url(url)}: {error.detail}") from None
+    if found not in (None, REVISION):
+        _refuse_unknown(str(found), REVISION, _alembic_config(MIGRATIONS), url)
+    if found != REVISION and not may_create:
+        raise StoreUnusable(
+            f"cannot use the database {show_url(url)}: {url.username or 'the gateway'} may not make tables in it. Make "
+            f"them its owner: ALTER DATABASE ... OWNER TO ...; or grant CREATE on its schema"
+        )
+    next_start = {None: "the first start makes its tables", REVISION: f"at schema {REVISION}"}
+    state = next_start.get(found, f"the next start brings it from schema {found} to {REVISION}")
+    return f"{show_url(url)} (PostgreSQL {str(version).split()[0]}, {state})"
+
+
+def _refuse_unfit(connection: Connection, url: URL) -> None:
+    """See that a PostgreSQL can hold whatever people write, and may be written to."""
+    encoding, standby, schema = connection.execute(
+        text("SELECT current_setting('server_encoding'), pg_is_in_recovery(), current_schema()")
+    ).one()
+    if encoding != "UTF8":
+        raise StoreUnusable(
+            f"cannot use the database {show_url(url)}: its encoding is {encoding}, in which not every name can be "
+            "written. Make one with ENCODING 'UTF8'"
+        )
+    if standby:
+        raise StoreUnusable(f"cannot use the database {show_url(url)}: it is a standby, which cannot be written to")
+    if schema is None:
+        raise StoreUnusable(f"cannot use the database {show_url(url)}: none of the schemas in its search_path exists")
+
+
 def _revision_of(connection: Connection, url: URL) -> str | None:
     """Return the revision of the schema, None for an empty database."""
+    if connection.dialect.name == "postgresql":
+        _refuse_unfit(connection, url)
     tables = inspect(connection).get_table_names()
     if "alembic_version" in tables:
         revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

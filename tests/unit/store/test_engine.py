@@ -42,7 +42,7 @@ def test_an_unknown_database_is_refused(url: str, sentence: str):
 
 def test_a_shown_url_hides_its_password():
     """People read where the database is, never how to get in."""
-    assert show_url(parse_url("postgresql://u:hunter2@db/tidegate")) == "postgresql+psycopg://u:***@db/tidegate"
+    assert show_url(parse_url("postgresql://u:hunter2@db/tidegate")) == "postgresql://u:***@db/tidegate"
     assert show_url(parse_url("sqlite:////data/x.sqlite")) == "/data/x.sqlite"
 
 
