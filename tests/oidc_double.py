@@ -1,7 +1,8 @@
-"""An OpenID provider for tests, that can be told to misbehave.
+"""An OpenID provider for tests, whose every answer they write themselves.
 
-What a provider does right is tested against a real one (``oidc-provider-mock``); that one knows no device flow, no
-access tokens that are JSON Web Tokens, and does nothing wrong.
+What a provider does right is tested at a real one (``tests/identity/provider.mjs``): logins by browsers and terminals,
+tokens of programs, refusals. That one never lies and never fails. Here a token may have any one claim, signature or
+header that is wrong, an answer may be late, endless or an error, keys change in the midst of it, and time moves.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.browser import Chromium
 from tests.identity.accounts import Tenants, tenants
 from tests.identity.hub import Platform, running
+from tests.identity.provider import Provider, running_provider
 from tests.identity.realm import Realm, running_realm
 
 
@@ -16,6 +17,13 @@ from tests.identity.realm import Realm, running_realm
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A Hub whose users may use the gateway, and that gateway."""
     with running(tmp_path_factory.mktemp("platform")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    """An OpenID provider that knows gateways in this process."""
+    with running_provider(tmp_path_factory.mktemp("provider"), ["http://gateway.test/login/oidc/return"]) as started:
         yield started
 
 

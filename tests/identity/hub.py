@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ c.JupyterHub.authenticator_class = "shared-password"
 c.SharedPasswordAuthenticator.user_password = "{password}"
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = "simple"
+c.JupyterHub.allow_named_servers = True
 c.SimpleLocalProcessSpawner.home_dir_template = "{folder}/home/{{username}}"
 c.Spawner.cmd = ["{python}", "{notebook}"]
 c.Spawner.environment = {{
@@ -63,6 +64,7 @@ ROLES = f"""
 c.JupyterHub.load_roles = [
     {{"name": "user", "scopes": ["self", "{SCOPE}"]}},
     {{"name": "server", "scopes": ["users:activity!user", "access:servers!server", "{SCOPE}"]}},
+    {{"name": "dask-gateway", "services": ["dask-gateway"], "scopes": ["list:users", "read:servers"]}},
 ]
 """
 
@@ -79,6 +81,7 @@ authentication:
       service_name: dask-gateway
       api_token_file: hub-token
       cache: {cache}
+ends: {{hub_server_stopped: true, hub_user_removed: true}}
 proxy: {{workers: 1}}
 """
 
@@ -104,6 +107,7 @@ class Platform:
         self.address = f"{self.origin}/services/dask-gateway"
         self._secrets = {name: secrets.token_hex(16) for name in ("service_token", "admin_token", "proxy_token")}
         self._hub: Service | None = None
+        self._killed: list[Service] = []
         self.gateway = GatewayProcess(
             folder / "gateway", ["--config", "tidegate.yaml"], address=f"127.0.0.1:{self.ports['gateway']}"
         )
@@ -140,10 +144,20 @@ class Platform:
         assert self._hub is not None
         self._hub.kill()
 
+    def restart_hub(self, meanwhile: Callable[[], object]) -> None:
+        """Kill the Hub; when ``meanwhile()`` is true start another, which finds the notebook servers of the first."""
+        assert self._hub is not None
+        self.kill_hub()
+        self._killed.append(self._hub)
+        eventually_sync(meanwhile, START_SECONDS, "the Hub is missed")
+        self.start_hub()
+
     def stop_hub(self) -> None:
         """Stop the Hub, its proxy and its notebook servers."""
         if self._hub is not None:
             self._hub.stop()
+        while self._killed:
+            self._killed.pop().stop()
 
     def _answers(self) -> bool:
         try:
@@ -176,11 +190,11 @@ class Platform:
         """Return a token that stands in the Hub's configuration."""
         return self._secrets[name]
 
-    def start_notebook(self, user: str) -> dict[str, str]:
+    def start_notebook(self, user: str, name: str = "") -> dict[str, str]:
         """Start a user's notebook server; return the environment in which their programs run."""
         written = self.folder / "home" / user / "environment.json"
         written.unlink(missing_ok=True)
-        self.ask_hub("POST", f"/users/{user}/server")
+        self.ask_hub("POST", f"/users/{user}/servers/{name}" if name else f"/users/{user}/server")
         eventually_sync(written.exists, START_SECONDS, "the notebook server runs")
         environ: dict[str, str] = json.loads(written.read_text())
         return environ

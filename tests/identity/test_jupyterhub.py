@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.browser import Chromium, Visitor
 from tests.identity.hub import CACHE_SECONDS, PASSWORD, Platform, running
+from tests.support import ANY_TLS, eventually_sync
 
 OFFICIAL = """
 import os
@@ -25,6 +26,15 @@ COMPUTES = """
     client = cluster.get_client()
     print("computed", client.submit(sum, [40, 2]).result(timeout=60), len(gateway.list_clusters()))
     cluster.shutdown()
+"""
+OURS = """
+from tidegate import Gateway
+with Gateway() as gateway:
+"""
+LEAVES = """
+    name = gateway.submit()
+    gateway.connect(name).close()
+    print("left", name)
 """
 LISTS = """
     print("listed", gateway.list_clusters())
@@ -97,10 +107,15 @@ def test_a_missing_scope_is_told_with_its_cure(tmp_path: Path) -> None:
             assert "listed" not in refused.stdout
         lines = re.search(r"^c\.JupyterHub\.load_roles = \[\n.*?^\]$", official.stderr, re.DOTALL | re.MULTILINE)
         assert lines is not None, official.stderr
+        checked = platform.gateway.run_cli("config", "check", "--config", "tidegate.yaml")
+        line = re.search(r"^c\.JupyterHub\.load_roles\.append.*$", checked.stderr, re.MULTILINE)
+        assert line is not None, checked.stderr
 
         platform.stop_hub()
-        platform.roles = lines[0]
+        platform.roles = f"{lines[0]}\n{line[0]}"
         platform.start_hub()
+        checked = platform.gateway.run_cli("config", "check", "--config", "tidegate.yaml")
+        assert "permits the gateway to see which notebook servers run" in checked.stdout, checked.stderr
         done = platform.run_python(OFFICIAL + LISTS, **platform.start_notebook("alice"))
 
         assert "listed []" in done.stdout, done.stderr
@@ -139,6 +154,53 @@ def test_a_hub_that_is_killed_refuses_nobody(platform: Platform) -> None:
     # The gateway's own tokens need no Hub.
     assert own.status_code == 200
     assert platform.call("/api/v2/clusters", token).status_code == 200
+
+
+# -- ends --------------------------------------------------------------------------------------------------------------
+
+
+def state_of(platform: Platform, name: str) -> tuple[str, str | None]:
+    """Return the state of a cluster and the code of the reason for it, as the gateway's administrator reads them."""
+    path = f"{platform.address}/api/v2/clusters/{name}"
+    answer = httpx.get(path, headers=platform.gateway.headers, verify=ANY_TLS).json()
+    return answer["state"], answer["reason"] and answer["reason"]["code"]
+
+
+def leave_cluster(platform: Platform, code: str, environ: dict[str, str]) -> str:
+    """Run a program in a notebook server that makes a cluster and forgets it; return its name."""
+    proxy = f"gateway://127.0.0.1:{platform.ports['gateway']}"
+    done = platform.run_python(code, **environ, PROXY_ADDRESS=proxy)
+    left = re.search(r"left (\w+)", done.stdout)
+    assert left, done.stderr
+    return left[1]
+
+
+@pytest.mark.timeout(300)
+def test_clusters_end_with_the_notebook_server_and_with_the_user(platform: Platform) -> None:
+    """Stop one of two servers: what was made from it ends within a minute, with a reason. Remove the user: all does.
+
+    While the Hub is away, and when another one begins to look for the servers of the first, nothing ends.
+    """
+    platform.add_user("heidi")
+    default = platform.start_notebook("heidi")
+    gpu = platform.start_notebook("heidi", "gpu")
+    forgotten = leave_cluster(platform, OFFICIAL + LEAVES, gpu)
+    elsewhere = leave_cluster(platform, OFFICIAL + LEAVES, default)
+    lasting = leave_cluster(platform, OURS + LEAVES, gpu)  # ``submit`` makes one that nobody's closing ends
+
+    log = platform.gateway.data / "logs" / "control.log"
+    platform.restart_hub(lambda: "cannot see which notebook servers run" in log.read_text())
+    eventually_sync(lambda: "JupyterHub tells again which notebook servers run" in log.read_text(), 60, "a look")
+    assert [state_of(platform, name)[0] for name in (forgotten, elsewhere, lasting)] == ["running"] * 3
+
+    platform.ask_hub("DELETE", "/users/heidi/servers/gpu")
+    eventually_sync(lambda: state_of(platform, forgotten) == ("stopped", "hub-server-stopped"), 60, "it ends")
+    assert state_of(platform, elsewhere) == ("running", None)
+    assert state_of(platform, lasting) == ("running", None)
+
+    platform.ask_hub("DELETE", "/users/heidi")
+    eventually_sync(lambda: state_of(platform, lasting) == ("stopped", "hub-user-removed"), 60, "it ends")
+    eventually_sync(lambda: state_of(platform, elsewhere)[0] == "stopped", 60, "it ends")
 
 
 # -- browsers ----------------------------------------------------------------------------------------------------------

@@ -234,6 +234,40 @@ async def test_what_a_tenant_plants_leads_nowhere(people: Tenants, alices: Local
         os.waitpid(victim, 0)
 
 
+async def test_what_the_owner_could_not_remove_stays(people: Tenants, alices: LocalSite) -> None:
+    """Alice moves what is bob's into her cluster's folder, where both may write: it is not removed for her.
+
+    The cluster ends all the same, and all that is hers goes, also what she has closed to herself.
+    """
+    await alices.run(workers=1)
+    os.kill(alices.keeper(), 9)
+    await until(alices, lambda seen: state_of(seen) is EXITED)
+    folder, alice = alices.cluster_folder, accounts.of(people.alice.pw_name, 1000)
+    bob, project = accounts.of(people.bob.pw_name, 1000), people.place / "project"
+    project.mkdir()
+    project.chmod(0o777)
+    with bob.acting():
+        for name in ("results", "more"):
+            (project / name / "kept").mkdir(parents=True)
+            (project / name / "kept" / "file").write_text("bob's")
+            (project / name / "kept").chmod(0o700)
+            (project / name).chmod(0o777)
+    with alice.acting():
+        (project / "results").rename(folder / "logs" / "results")
+        (project / "more").rename(folder / "secrets" / "more")
+        (folder / "mine").mkdir()
+        (folder / "mine" / "file").touch()
+        (folder / "mine").chmod(0)
+        folder.chmod(0o500)
+    await alices.backend.stop(alices.launch.cluster)
+    await until(alices, lambda seen: not seen.remains)
+    await alices.backend.forget(alices.launch.cluster)
+    left = [path for path in folder.rglob("*") if not path.is_dir()]
+    assert [(path.name, path.read_text()) for path in left] == [("file", "bob's")] * 2
+    assert not (folder / "secrets").exists()
+    assert not (folder / "mine").exists()
+
+
 async def test_nobody_puts_processes_into_anothers_cluster(people: Tenants, alices: LocalSite) -> None:
     """A process of bob's that bears the mark of alice's cluster is neither hers nor ended with hers."""
     await alices.run()

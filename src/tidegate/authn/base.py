@@ -8,6 +8,9 @@ Some can also log a person in: by a name and a password in a form of ours (``Pas
 to a page of theirs, from which it comes back (``BrowserLogin``), or by a code that a terminal shows (``DeviceLogin``).
 The console offers what an authenticator can do.
 
+One that keeps the people itself can say at any time whether somebody is still among them (``KeepsUsers``): then their
+sessions and personal tokens end when they are not.
+
 Which groups and which administrators the *configuration* names is not theirs to know: see ``roster.py``.
 """
 
@@ -109,6 +112,21 @@ class PasswordLogin(Protocol):
 
     async def check_password(self, username: str, password: str, client: str = "") -> Principal | None:
         """Return who that is, or None. Among those who ask from different addresses nobody waits for all others."""
+
+
+@runtime_checkable
+class KeepsUsers(Protocol):
+    """Keeps the people itself whom it knows, so that it need ask nobody whether somebody is still among them."""
+
+    def entries(self) -> Mapping[str, str]:
+        """Return who they are: to each name a text, which no other has, and which is another one as soon as password or
+        groups are. It is asked with each request; from a text nothing can be guessed.
+
+        Raises
+        ------
+        TidegateError
+            When nobody knows at the moment.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ wrong.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -23,23 +22,20 @@ import logging
 import os
 import re
 import secrets
-import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlencode, urljoin, urlsplit
-
-import aiohttp
-from pydantic import AfterValidator, Field, model_validator
+from typing import Any
+from urllib.parse import urlencode, urljoin
 
 from tidegate.authn.base import Accepted, Begun, NotAdmitted, Presented
+from tidegate.authn.hub_api import HubApi, JupyterHubSettings
 from tidegate.authn.tokens import SECRET_PREFIX
 from tidegate.model.errors import Busy, Invalid, LoginFailed
+from tidegate.model.hub import read_server
 from tidegate.model.principal import Principal
-from tidegate.settings import FilePath, Section, Unit
 
 SCHEMES = ("jupyterhub", "token", "bearer")
 """How tokens come: the first from dask-gateway's client and ours, the others are the Hub's own and everybody's."""
@@ -51,67 +47,7 @@ without asking."""
 CACHE_SIZE = 10_000
 """How many answers of the Hub are remembered at the most."""
 
-CONNECTIONS = 20
-"""How many questions the Hub is asked at a time. It answers with one thread, so more would only wait there; and wrong
-tokens can be made up without end."""
-
-RETRY_SECONDS = 2.0
-"""When callers shall come back while the Hub is silent: its restart takes a few seconds."""
-
 log = logging.getLogger(__name__)
-
-
-def _check_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-        raise ValueError("write a URL such as http://127.0.0.1:8081/hub/api")
-    return text.rstrip("/")
-
-
-def _check_public(text: str) -> str:
-    return text.rstrip("/") if re.fullmatch(r"/[^/?#\s][^?#\s]*", text) else _check_url(text)
-
-
-class JupyterHubSettings(Section):
-    """Tokens and logins of a JupyterHub, 2.0 or newer. A service that the Hub starts itself needs none of these."""
-
-    api_url: Annotated[str, AfterValidator(_check_url)] | None = None
-    """URL of the Hub's API as the gateway reaches it, such as ``http://127.0.0.1:8081/hub/api``. By default what the
-    environment variable ``JUPYTERHUB_API_URL`` says."""
-    hub_url: Annotated[str, AfterValidator(_check_public)] | None = None
-    """URL of the Hub as browsers reach it, such as ``https://hub.example.org/hub``; or its path, where that is at the
-    gateway's own address. By default ``JUPYTERHUB_PUBLIC_HUB_URL``, else the path ``hub`` below
-    ``JUPYTERHUB_BASE_URL``."""
-    service_name: Annotated[str, Field(pattern=r"^[^\s!=]+$")] | None = None
-    """Name of the gateway among the Hub's services. Tokens need the scope ``access:services!service=<name>``. By
-    default ``JUPYTERHUB_SERVICE_NAME``."""
-    any_token: bool = False
-    """Whether to do without ``service_name``: then every token of the Hub is accepted, also one that a user gave to
-    another service, which could act as that user here."""
-    client_id: str | None = None
-    """What the Hub's OAuth calls the gateway. By default ``JUPYTERHUB_CLIENT_ID``, else ``service-<service_name>``."""
-    api_token_file: FilePath | None = None
-    """File with the service's own token (``api_token`` in the Hub's configuration), needed for logins in a browser.
-    By default ``JUPYTERHUB_API_TOKEN``."""
-    ca_file: FilePath | None = None
-    """PEM file of the authority to trust for an ``api_url`` of https, besides the usual ones."""
-    timeout: Annotated[float, Field(gt=0, le=60), Unit("seconds")] = 5
-    """For an answer of the Hub, after which it counts as silent."""
-    cache: Annotated[float, Field(ge=0, le=3600), Unit("seconds")] = 30
-    """For how long an answer is remembered: so long does a token that the Hub has revoked still work. The Hub answers a
-    hundred questions a second at the best, and every request needs an answer."""
-
-    @model_validator(mode="after")
-    def _has_a_hub(self) -> JupyterHubSettings:
-        if not (self.api_url or os.environ.get("JUPYTERHUB_API_URL")):
-            raise ValueError(
-                "api_url is missing: write the URL of the Hub's API, such as http://127.0.0.1:8081/hub/api"
-            )
-        if not (self.service_name or os.environ.get("JUPYTERHUB_SERVICE_NAME") or self.any_token):
-            raise ValueError(
-                "service_name is missing: write the gateway's name among the Hub's services, or set any_token to true"
-            )
-        return self
 
 
 class JupyterHubAuthenticator:
@@ -131,16 +67,14 @@ class JupyterHubAuthenticator:
     label = "JupyterHub"
 
     def __init__(self, data: Path, settings: JupyterHubSettings, clock: Callable[[], float] = time.time) -> None:
-        given = os.environ.get
         self._settings = settings
-        self._api = settings.api_url or given("JUPYTERHUB_API_URL", "").rstrip("/")
+        self._api = HubApi(settings, "cannot check who you are")
         self._hub = settings.hub_url or _hub_url()
-        self._service = settings.service_name or given("JUPYTERHUB_SERVICE_NAME") or None
+        self._service = self._api.service
         fallback = f"service-{self._service}" if self._service else None
-        self._client = settings.client_id or given("JUPYTERHUB_CLIENT_ID") or fallback
+        self._client = settings.client_id or os.environ.get("JUPYTERHUB_CLIENT_ID") or fallback
         self._clock = clock
         self._known: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
-        self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
         """Open a session, and see that what answers is a Hub, if anything does.
@@ -150,15 +84,10 @@ class JupyterHubAuthenticator:
         Invalid
             When something else answers, or a file cannot be read.
         """
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._trust()),
-            timeout=aiohttp.ClientTimeout(total=self._settings.timeout),
-            # A cookie that came with the answer to one user's token must never go along with another's.
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        await self._api.start()
         try:
             await self._greet()
-            self._own_token()
+            self._api.own_token()
         except BaseException:
             await self.close()
             raise
@@ -167,9 +96,7 @@ class JupyterHubAuthenticator:
 
     async def close(self) -> None:
         """Close the connections to the Hub."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._api.close()
 
     async def authenticate(self, presented: Presented) -> Accepted | None:
         """Return whose token of the Hub is presented, or None.
@@ -210,7 +137,7 @@ class JupyterHubAuthenticator:
         LoginFailed
             When the gateway is no service of the Hub that can do this.
         """
-        if not self._client or self._own_token() is None:
+        if not self._client or self._api.own_token() is None:
             raise LoginFailed(
                 "cannot log in by JupyterHub in a browser: this gateway has no token of its own at the Hub. Log in "
                 "another way; its administrator sets authentication.logins.jupyterhub.api_token_file"
@@ -272,24 +199,24 @@ class JupyterHubAuthenticator:
 
     async def _ask_who(self, token: str) -> Mapping[str, Any] | None:
         """Return what the Hub says of the owner of a token, or None when it does not know the token."""
-        status, user = await self._call("GET", "/user", headers={"Authorization": f"token {token}"})
+        status, user = await self._api.call("GET", "/user", headers={"Authorization": f"token {token}"})
         if status in (401, 403):
             return None
         if status != 200 or not isinstance(user, dict) or not isinstance(user.get("name"), str):
-            raise self._silence(f"GET {self._api}/user was answered by {status}")
+            raise self._api.silence(f"GET {self._api.url}/user was answered by {status}")
         return user
 
     async def _redeem(self, code: str, verifier: str, redirect_uri: str) -> str | None:
         """Return the token for which the Hub takes a login's code, or None when it does not take it."""
         form = {
             "client_id": self._client,
-            "client_secret": self._own_token(),
+            "client_secret": self._api.own_token(),
             "grant_type": "authorization_code",
             "code": code,
             "code_verifier": verifier,
             "redirect_uri": redirect_uri,
         }
-        status, answer = await self._call("POST", "/oauth2/token", data=form)
+        status, answer = await self._api.call("POST", "/oauth2/token", data=form)
         told = answer if isinstance(answer, dict) else {}
         if status in (400, 401, 403):
             log.warning(
@@ -297,69 +224,22 @@ class JupyterHubAuthenticator:
             )
             return None
         if status != 200 or not TOKEN.fullmatch(str(told.get("access_token"))):
-            raise self._silence(f"POST {self._api}/oauth2/token was answered by {status}")
+            raise self._api.silence(f"POST {self._api.url}/oauth2/token was answered by {status}")
         return str(told["access_token"])
 
     async def _greet(self) -> None:
         try:
-            status, about = await self._call("GET", "/")
+            status, about = await self._api.call("GET", "/")
         except Busy as error:
             log.warning("jupyterhub: %s: %s", error.message, error.detail)
             return
         if status == 200 and isinstance(about, dict) and "version" in about:
-            log.info("jupyterhub: the Hub at %s is JupyterHub %s", self._api, about["version"])
+            log.info("jupyterhub: the Hub at %s is JupyterHub %s", self._api.url, about["version"])
         elif status < 500:
             raise Invalid(
-                f"cannot use authentication.logins.jupyterhub.api_url {self._api}: what answers there (with {status}) "
-                "is not the API of a JupyterHub. Its path ends with /hub/api"
+                f"cannot use authentication.logins.jupyterhub.api_url {self._api.url}: what answers there (with "
+                f"{status}) is not the API of a JupyterHub. Its path ends with /hub/api"
             )
-
-    async def _call(self, method: str, path: str, **kwargs: Any) -> tuple[int, Any]:
-        """Return status and JSON of an answer of the Hub (None for what is no JSON)."""
-        if self._session is None:
-            raise self._silence("not started")
-        try:
-            # Wherever else the Hub points to, it gets no token.
-            async with self._session.request(method, self._api + path, allow_redirects=False, **kwargs) as response:
-                body = await response.read()
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise self._silence(f"{method} {self._api}{path}: {error or type(error).__name__}") from None
-        try:
-            return response.status, json.loads(body)
-        except ValueError:
-            return response.status, None
-
-    def _silence(self, detail: str) -> Busy:
-        words = "cannot check who you are: JupyterHub does not answer. Try again in a moment"
-        return Busy(words, retry_after=RETRY_SECONDS, detail=detail)
-
-    # -- what the gateway is to the Hub --------------------------------------------------------------------------------
-
-    def _own_token(self) -> str | None:
-        """Return the service's own token, or None. It is read each time, and never kept.
-
-        Raises
-        ------
-        Invalid
-        """
-        file = self._settings.api_token_file
-        if file is None:
-            return os.environ.get("JUPYTERHUB_API_TOKEN") or None
-        try:
-            return file.read_text().strip() or None
-        except (OSError, UnicodeDecodeError) as error:
-            raise Invalid(f"cannot read authentication.logins.jupyterhub.api_token_file {file}: {error}") from None
-
-    def _trust(self) -> ssl.SSLContext | bool:
-        if self._settings.ca_file is None:
-            return True
-        try:
-            return ssl.create_default_context(cafile=str(self._settings.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise Invalid(
-                f"cannot read authentication.logins.jupyterhub.ca_file {self._settings.ca_file} as certificates in "
-                f"PEM form: {error}"
-            ) from None
 
 
 def read_user(user: Mapping[str, Any]) -> Principal:
@@ -374,7 +254,8 @@ def read_user(user: Mapping[str, Any]) -> Principal:
     if kind != "user" or ":" in name:
         name = f"{kind}:{name}"
     groups = frozenset(str(group) for group in user.get("groups") or ())
-    return Principal(name, groups, user.get("admin") is True, method="jupyterhub")
+    server = read_server(name, [str(scope) for scope in user.get("scopes") or ()]) if kind == "user" else ""
+    return Principal(name, groups, user.get("admin") is True, method="jupyterhub", server=server)
 
 
 def explain_scope(service: str) -> str:

@@ -1,10 +1,12 @@
 """Names and passwords, for a gateway that has no other service to ask.
 
-They stand in a file (``users.py``), and a change of it holds from the next request on. A hash is meant to be slow
-(50 ms), and a program sends its password with every request. So a right answer is remembered for ``CACHE_SECONDS``,
-under a keyed hash of the password. A name that is not in the file costs as much time as one that is: nobody learns
-names by the clock. What was wrong is remembered too, beside the hash that it did not fit: a program that repeats it
-costs nothing.
+They stand in a file (``users.py``), and a change of it holds from the next request on, also for the sessions and the
+tokens of those whom it names (``entries.py``).
+
+A hash is meant to be slow (50 ms), and a program sends its password with every request. So a right answer is remembered
+for ``CACHE_SECONDS``, under a keyed hash of the password. A name that is not in the file costs as much time as one that
+is: nobody learns names by the clock. What was wrong is remembered too, beside the hash that it did not fit: a program
+that repeats it costs nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,6 +88,7 @@ class PasswordAuthenticator:
         self._right: dict[tuple[str, str, bytes], float] = {}
         self._wrong: dict[tuple[str, str, bytes], None] = {}
         self._users: dict[str, User] = {}
+        self._entries: dict[str, str] = {}
         self._version: tuple[int, int, int] | None = None
         self._complained = -COMPLAINT_SECONDS
         self._turns = Turns(THREADS, "passwords")
@@ -93,7 +96,7 @@ class PasswordAuthenticator:
     async def start(self) -> None:
         """Read the file, so that a mistake in it shows at the start."""
         self._version = self.file.version()
-        self._users = self.file.read()
+        self._take(self.file.read())
 
     async def close(self) -> None:
         """End the threads."""
@@ -142,8 +145,23 @@ class PasswordAuthenticator:
             if not right or user is None:
                 _remember(self._wrong, key, None)
                 return None
+            self._look()
+            if self._users.get(username) != user:  # There was a change while we were at it.
+                return None
             _remember(self._right, key, self._clock() + CACHE_SECONDS)
         return Principal(user.name, user.groups, method="passwords") if user else None
+
+    def entries(self) -> Mapping[str, str]:
+        """Return to each user a digest of their line in the file.
+
+        Raises
+        ------
+        UnreadableUsers
+        """
+        self._look()
+        if self._version is None:
+            raise UnreadableUsers(f"cannot read the users in {self.file.path}")
+        return self._entries
 
     def _verify(self, hashed: str, password: str) -> bool:
         try:
@@ -162,19 +180,30 @@ class PasswordAuthenticator:
             version = self.file.version()
             if version == self._version:
                 return
-            self._users = self.file.read()
+            self._take(self.file.read())
             self._version = version
             self._right.clear()
         except UnreadableUsers as error:
-            self._users, self._version = {}, None
+            self._take({})
+            self._version = None
             self._complain(f"{error.message}; nobody can log in by a password until it can be read")
         except BadUsers as error:
             self._complain(f"{error.message}; the users are those from before")
+
+    def _take(self, users: dict[str, User]) -> None:
+        self._users = users
+        self._entries = {user.name: _digest(user) for user in users.values()}
 
     def _complain(self, words: str) -> None:
         if self._clock() - self._complained >= COMPLAINT_SECONDS:
             self._complained = self._clock()
             log.error("%s", words)
+
+
+def _digest(user: User) -> str:
+    # The hash of a password has 128 random bits in it, so nobody can try passwords on what is made of it.
+    line = ":".join((user.name, user.hash, *sorted(user.groups)))
+    return hashlib.sha256(line.encode()).hexdigest()[:32]
 
 
 def _remember(answers: dict[tuple[str, str, bytes], T], key: tuple[str, str, bytes], value: T) -> None:

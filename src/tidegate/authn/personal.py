@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
+from tidegate.authn.entries import ends_nothing
 from tidegate.authn.roster import Roster
 from tidegate.authn.tokens import TokenAuthenticator, TokenStore, mint_token
 from tidegate.model.errors import Invalid, LimitReached, NotAllowed, NotVisible
@@ -25,10 +26,6 @@ BY_SERVICE = ("jupyterhub", "kerberos")
 
 MOST = 100
 """Tokens of one user. A program that makes one whenever it runs is told so before the list is of no use."""
-
-
-async def ends_nothing(by: str) -> None:
-    """Stand for the proxies where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

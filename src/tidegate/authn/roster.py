@@ -48,12 +48,13 @@ class Roster:
 
         What the administrator's credential is good for, and until when, stays.
         """
-        principal = replace(admin, name=name, groups=frozenset(), admin=False, actor=admin.name)
+        principal = replace(admin, name=name, groups=frozenset(), admin=False, actor=admin.name, server="")
         return replace(principal, groups=self.groups_of(principal.name))
 
     def to_store(self, principal: Principal) -> Principal:
         """Return what of a user may be stored with a token: no role, and no group that the configuration gives."""
-        return Principal(principal.name, principal.groups - self.groups_of(principal.name))
+        groups = principal.groups - self.groups_of(principal.name)
+        return Principal(principal.name, groups, method=principal.first_method)
 
     def groups_of(self, name: str) -> frozenset[str]:
         """Return the groups that the configuration gives a user."""

@@ -20,13 +20,13 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from tidegate.api.access import caller, read_session
+from tidegate.api.access import caller, session_of
 from tidegate.api.address import address_of
 from tidegate.api.audited import facts_of
 from tidegate.api.internal import check_dashboard, epoch_of
 from tidegate.api.services import services_of
 from tidegate.console.render import page
-from tidegate.console.session import login_link
+from tidegate.console.session import login_link, session_cookie
 from tidegate.console.views import view_cluster
 from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.errors import Conflict
@@ -95,12 +95,12 @@ def _ticket(request: Request, cluster: Cluster, user: str, epoch: int | None, un
 
 def _vouched(request: Request, principal: Principal) -> tuple[float | None, tuple[str, ...]]:
     """Return until when a dashboard may be open that is opened now, and what ends it before (``Ticket.by``)."""
-    address, sessions = address_of(request), services_of(request).sessions
-    ends, by = [principal.until], [principal.token]
-    if principal.method == "session":
-        name = sessions.cookie_name(address.scheme, address.prefix)
-        ends.append(sessions.end_of(request.cookies.get(name)))
-        by.append(session_mark(name, request.cookies.get(name, "")))
+    ends, session = [principal.until], session_of(request)
+    by = [principal.token, services_of(request).entries.of(principal)]
+    if principal.method == "session" and session is not None:
+        name = session_cookie(request)
+        ends.append(session.until)
+        by.append(session_mark(name, request.cookies[name]))
     known = [end for end in ends if end is not None]
     return min(known) if known else None, tuple(filter(None, by))
 
@@ -116,9 +116,9 @@ def _send_on(request: Request, pattern: str, path: str, ticket: Ticket, key: str
 def _open_by_path(request: Request, name: str, path: str, principal: Principal, key: str) -> Response:
     services = services_of(request)
     address = address_of(request)
-    if read_session(request) is None:
+    if session_of(request) is None:
         return RedirectResponse(login_link(request), 303)
-    session = services.sessions.cookie_name(address.scheme, address.prefix)
+    session = session_cookie(request)
     mark = session_mark(session, request.cookies[session])
     cookie = cookie_name(f"{TICKET_COOKIE}-{name}", address.scheme, path=True)
     now = services.clock()

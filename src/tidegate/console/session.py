@@ -22,7 +22,6 @@ from tidegate.api.services import services_of
 from tidegate.authn.base import BrowserLogin, PasswordLogin, Presented
 from tidegate.authn.flows import FLOW_SECONDS, Flow, flow_cookie
 from tidegate.authn.limits import Attempt
-from tidegate.authn.sessions import SESSION_SECONDS
 from tidegate.console.render import page
 from tidegate.model.errors import Busy, LoginFailed, NotVisible
 from tidegate.model.principal import Principal
@@ -130,7 +129,7 @@ async def log_out(request: Request) -> Response:
     address = address_of(request)
     response = RedirectResponse(f"{address.prefix}/login", 303)
     services = services_of(request)
-    name = services.sessions.cookie_name(address.scheme, address.prefix)
+    name = session_cookie(request)
     if session is not None:
         services.sessions.end(request.cookies[name])
         await services.end_vouched(session_mark(name, request.cookies[name]))
@@ -184,17 +183,29 @@ def _login_page(request: Request, after: str, error: str | None = None, *, busy:
 def _log_in(request: Request, principal: Principal, after: str) -> Response:
     """Begin a session of ``principal``, who is as the authenticator said: what the configuration adds is not sealed."""
     facts_of(request).principal = principal
+    services = services_of(request)
+    response = RedirectResponse(address_of(request).prefix + after, 303)
+    set_session(request, response, services.sessions.seal(principal, services.entries.of(principal)))
+    return response
+
+
+def session_cookie(request: Request) -> str:
+    """Return the name of the cookie that bears the session."""
     address = address_of(request)
-    sessions = services_of(request).sessions
-    response = RedirectResponse(address.prefix + after, 303)
+    return services_of(request).sessions.cookie_name(address.scheme, address.prefix)
+
+
+def set_session(request: Request, response: Response, value: str) -> None:
+    """Give the browser a session, in the place of the one that it has."""
+    address, services = address_of(request), services_of(request)
+    session = services.sessions.read(value)
     response.set_cookie(
-        sessions.cookie_name(address.scheme, address.prefix),
-        sessions.seal(principal),
-        max_age=int(SESSION_SECONDS),
+        session_cookie(request),
+        value,
+        max_age=int(session.until - services.clock()) if session is not None else 0,
         path=address.prefix or "/",
         secure=address.scheme == "https",
         httponly=True,
         # Lax: a link from a mail or a notebook opens the page logged in; a foreign form cannot act.
         samesite="lax",
     )
-    return response

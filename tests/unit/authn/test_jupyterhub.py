@@ -70,6 +70,10 @@ def by(token: str, scheme: str = "jupyterhub") -> Presented:
             {"name": "alice", "groups": ["b", "a"], "admin": True},
             Principal("alice", frozenset({"a", "b"}), method="jupyterhub"),
         ),
+        (
+            {"name": "alice", "scopes": [SCOPE, "access:servers!server=alice/gpu", "users:activity!user=alice"]},
+            Principal("alice", method="jupyterhub", server="alice/gpu"),
+        ),
         ({"name": "alice", "kind": "service"}, Principal("service:alice", method="jupyterhub")),
         # A user whose name looks like a service's.
         ({"name": "service:alice"}, Principal("user:service:alice", method="jupyterhub")),
@@ -167,8 +171,8 @@ async def test_users_share_nothing_on_the_way(hub: HubDouble, make: Make) -> Non
     await login.authenticate(by("alice-token"))
     await login.authenticate(by("bob-token"))
 
-    assert login._session is not None
-    assert len(login._session.cookie_jar) == 0
+    assert login._api._session is not None
+    assert len(login._api._session.cookie_jar) == 0
 
 
 # -- silence -----------------------------------------------------------------------------------------------------------

@@ -327,19 +327,6 @@ async def test_a_terminal_waits_and_gets_in_once(oidc: OidcAuthenticator, provid
         await oidc.complete_device(begun.secret)
 
 
-@pytest.mark.parametrize(("error", "words"), [("access_denied", "denied"), ("expired_token", "in time")])
-async def test_a_terminal_that_nobody_lets_in(
-    oidc: OidcAuthenticator, provider: OidcDouble, error: str, words: str
-) -> None:
-    """Is told why."""
-    begun = await oidc.begin_device()
-    assert begun is not None
-    provider.devices[begun.secret] = error
-
-    with pytest.raises(LoginFailed, match=words):
-        await oidc.complete_device(begun.secret)
-
-
 async def test_a_provider_without_device_flow(provider: OidcDouble, tmp_path: Path) -> None:
     """Offers none."""
     provider.metadata["device_authorization_endpoint"] = None

@@ -9,17 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.in_process import Clock
-from tidegate.authn.sessions import SESSION_SECONDS, Sessions
+from tidegate.authn.sessions import SESSION_SECONDS, Session, Sessions
 from tidegate.model.principal import Principal
 
-ALICE = Principal("alicé", frozenset({"astro", "geo"}), admin=True, method="session")
+ALICE = Principal("alicé", frozenset({"astro", "geo"}), admin=True, method="session", origin="oidc")
+
+
+@pytest.fixture
+def sessions() -> Sessions:
+    """Sessions of a gateway whose time stands still."""
+    return Sessions(lambda: b"k" * 32, Clock())
 
 
 def test_a_session_says_who_logged_in() -> None:
-    """Name, groups and admin come back; the method is the session."""
-    sessions = Sessions(lambda: b"k" * 32, Clock())
+    """Name, groups and admin come back; the method is the session, which knows how it began."""
+    clock = Clock()
+    sessions = Sessions(lambda: b"k" * 32, clock, 3600.0)
+    value = sessions.seal(Principal("alicé", frozenset({"geo", "astro"}), admin=True, method="oidc"), "entry")
 
-    assert sessions.read(sessions.seal(Principal("alicé", frozenset({"geo", "astro"}), admin=True))) == ALICE
+    assert sessions.read(value) == Session(ALICE, clock.now + 3600.0, "entry")
 
 
 def test_a_session_ends_by_itself() -> None:
@@ -88,3 +96,40 @@ def test_another_key_ends_all_sessions() -> None:
     keys[0] = b"K" * 32
 
     assert sessions.read(value) is None
+
+
+def test_a_session_ends_at_once(sessions: Sessions) -> None:
+    """Whoever has a copy of its cookie has nothing; another one, of the same moment, goes on."""
+    value, another = sessions.seal(ALICE), sessions.seal(ALICE)
+
+    sessions.end(value)
+
+    assert sessions.read(value) is None
+    assert sessions.read(another) is not None
+
+
+def test_a_session_goes_on_on_behalf_of_somebody(sessions: Sessions) -> None:
+    """It is another one, which says the same and ends when it would have; the one before is over. And back again."""
+    first = sessions.seal(ALICE, "entry")
+    begun = sessions.read(first)
+    assert begun is not None
+
+    second = sessions.change(first, "bob")
+    third = sessions.change(second, "")
+
+    assert len({first, second, third}) == 3
+    assert sessions.read(first) is None
+    assert sessions.read(second) is None
+    assert sessions.read(third) == begun
+
+
+def test_acting_on_behalf_is_sealed(sessions: Sessions) -> None:
+    """Nobody can write the name of another user into their session."""
+    value = sessions.change(sessions.seal(ALICE), "bob")
+    session = sessions.read(value)
+    body, _, signature = value.partition(".")
+    forged = base64.urlsafe_b64encode(base64.urlsafe_b64decode(body).replace(b"bob", b"eve")).decode()
+
+    assert session is not None
+    assert (session.behalf, session.principal) == ("bob", ALICE)
+    assert sessions.read(f"{forged}.{signature}") is None

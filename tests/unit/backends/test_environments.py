@@ -121,3 +121,19 @@ def test_cores_may_be_shared_but_not_without_bound() -> None:
     assert capacity.max_workers == cores * 8 // 2
     assert f"{cores} cores" in capacity.reason
     assert "workers of 2 cores" in capacity.reason
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("scheduler_cores", machine.cores() + 1, f"this machine has {machine.cores()} core"),
+        ("scheduler_memory", machine.memory() + 1, "GiB of memory"),
+    ],
+)
+async def test_a_scheduler_larger_than_the_machine_is_refused(field: str, value: float, words: str) -> None:
+    """It would be counted as used, and spend the budget of a whole group."""
+    backend = LocalBackend(Path("/data"))
+    with pytest.raises(Invalid, match=f"{field} is .*, and .*{words}"):
+        await backend.prepare(ClusterSpec(**{field: value}), "alice", {})
+    fitting = ClusterSpec(scheduler_cores=machine.cores(), scheduler_memory=machine.memory())
+    assert (await backend.prepare(fitting, "alice", {})).scheduler_cores == machine.cores()

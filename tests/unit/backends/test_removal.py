@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from tidegate.backends.local.accounts import Account
 from tidegate.backends.local.removal import DEEP, remove_tree
 
 
@@ -59,6 +61,32 @@ def test_depth_does_not_matter(tmp_path: Path) -> None:
         folder = below
     os.close(folder)
     remove_tree(tree)
+    assert not tree.exists()
+
+
+def test_what_its_owner_has_closed_goes_too() -> None:
+    """Folders that nobody may read, write or enter, on top and below: whoever owns them can open them again."""
+    with tempfile.TemporaryDirectory() as place:  # where others can pass through, as they cannot in pytest's
+        check_closed(Path(place))
+
+
+def check_closed(place: Path) -> None:
+    """Remove a tree whose folders are closed."""
+    tree = place / "tree"
+    for mode in (0o000, 0o500, 0o300):
+        (tree / f"{mode:o}" / "below").mkdir(parents=True)
+        (tree / f"{mode:o}" / "below" / "file").touch()
+        (tree / f"{mode:o}" / "below").chmod(mode)
+        (tree / f"{mode:o}").chmod(mode)
+    tree.chmod(0)
+    if os.geteuid() != 0:
+        remove_tree(tree)
+    else:  # Root could without: as somebody else.
+        os.chown(place, 12345, 12345)
+        for path in (tree, *tree.rglob("*")):
+            os.chown(path, 12345, 12345)
+        with Account("", 12345, 12345).acting():
+            remove_tree(tree)
     assert not tree.exists()
 
 

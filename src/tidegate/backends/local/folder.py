@@ -20,11 +20,12 @@ honest file goes. The one thing in it that we believe is ``launch.json``, which 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,10 +35,12 @@ from tidegate.backends.local.keeper import LOCK_FILE, PID_FILE, STATUS_FILE
 from tidegate.backends.local.keeper.journal import SCHEDULER
 from tidegate.backends.local.keeper.processes import identity, raise_if_short
 from tidegate.backends.local.keeper.scratch import make_private
-from tidegate.backends.local.removal import remove_tree
+from tidegate.backends.local.removal import empty_tree, remove_tree
 from tidegate.backends.local.statuses import Status, Statuses, Unread, is_process
 from tidegate.model.errors import BackendFailed, Invalid
 from tidegate.model.observation import ProcessSeen
+
+log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -118,15 +121,28 @@ class ClusterFolder:
 
     def remove_secrets(self) -> None:
         """Remove what must not outlast the processes: secrets, and what workers spilled."""
-        remove_tree(self.secrets)
         scratch = self.read_launch().get("scratch")
+        with self.account.acting(), suppress(FileNotFoundError):
+            os.chmod(self.path, 0o700)  # Its owner may have closed it to themselves.
+            remove_tree(self.secrets)
+            # What cannot be removed must not keep the cluster from having ended.
+            with suppress(OSError):
+                self.secrets.rename(self.path / f".left-{os.urandom(8).hex()}")
         if scratch:
-            remove_tree(Path(scratch))
+            with self.account.acting():
+                remove_tree(Path(scratch))
 
     def remove(self) -> None:
-        """Remove everything."""
+        """Remove everything that the account could remove itself."""
         self.remove_secrets()
-        remove_tree(self.path)
+        with self.account.acting():
+            empty_tree(self.path)
+        try:
+            self.path.rmdir()  # It stands in a folder of ours.
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("cannot remove %s: %s; what is in it belongs to others than its owner", self.path, error)
 
     def open_to_write(self, file: Path, flags: int) -> int:
         """Open one of the folder's own files as who runs in it; return its descriptor."""
