@@ -100,9 +100,13 @@ async def test_what_works_unseen_is_work(lab: Lab, work: str) -> None:
     await eventually(is_busy, what="reports that something runs")
 
 
-async def test_while_the_gateway_is_away_an_idle_scheduler_ends_by_itself(lab: Lab) -> None:
-    """After its time and a grace, here tenths of seconds; its last words tell why, for whoever looks later."""
-    await start(lab, grace=0.3)
+@pytest.mark.parametrize("grace", [{"grace": 0.3}, {}], ids=["grace", "as long again"])
+async def test_while_the_gateway_is_away_an_idle_scheduler_ends_by_itself(lab: Lab, grace: dict[str, float]) -> None:
+    """After its time and a grace, here tenths of seconds; its last words tell why, for whoever looks later.
+
+    The grace is a quarter of an hour, but where clusters end sooner than that, no more than what they are given.
+    """
+    await start(lab, **grace)
     await lab.gateway.tell(idle_timeout=0.5)
     await lab.gateway.until(lambda report: report.idle_seconds is not None and report.idle_seconds > 0.2)
     assert lab.is_running("scheduler")

@@ -315,7 +315,7 @@ def test_the_widget_scales_and_tells_what_goes_wrong(cluster: GatewayCluster) ->
     adapt.click()
     assert message.value == ""
     assert "Adaptive, 1 to 2 workers" in scaling.value
-    assert cluster.name in tabs.children[0].value
+    assert cluster.name in tabs.children[0].children[0].value
 
 
 def test_versions_that_fit_warn_of_nothing(user: Gateway) -> None:

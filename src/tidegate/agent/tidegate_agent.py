@@ -365,7 +365,8 @@ class Timing(NamedTuple):
     Dask waits for one.
     ``end`` is what a clean end may take: a thread of the user's that never ends would keep the process alive for ever.
     ``rest`` is how often it looks whether anything runs. ``grace`` is for how long the gateway must be away, and for
-    how long nothing must run beyond what is allowed, before a scheduler ends by itself: an upgrade takes minutes.
+    how long nothing must run beyond what is allowed, before a scheduler ends by itself: an upgrade takes minutes. It is
+    no longer than the idle time itself: who ends clusters after two minutes does not want this one to stay for fifteen.
     """
 
     heartbeat: float = 120.0
@@ -507,7 +508,9 @@ class Sizing:
         groups = wanted.groups if wanted else self.groups
         if group not in groups:
             return 0
-        goal = self._demands[group].size if not wanted and group in self._demands else groups[group].wanted
+        goal = groups[group].wanted
+        if not wanted and group in self._demands:
+            goal = min(goal, self._demands[group].size)  # less than the load asks for, while others wait
         return len(self.members(group).keys() - self._retiring.keys()) - goal
 
     def _choose(self, group: str, surplus: int) -> dict[str, str]:
@@ -904,8 +907,8 @@ class Agent(SchedulerPlugin):
         if self._away_since is None or self._idle_timeout is None or time.time() < self._kept_until:
             return
         away = asyncio.get_running_loop().time() - self._away_since
-        idle = self._rest.seconds()
-        if away > self._timing.grace and idle > self._idle_timeout + self._timing.grace:
+        idle, grace = self._rest.seconds(), min(self._timing.grace, self._idle_timeout)
+        if away > grace and idle > self._idle_timeout + grace:
             self._end(f"tidegate: the gateway is away, and nothing has run here for {idle:.0f} s")
 
     def _end(self, why: str) -> None:

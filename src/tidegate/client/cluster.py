@@ -365,6 +365,7 @@ class GatewayCluster(Keeping, Sharing, ClusterDisplay):
             callback.stop()
         self.scheduler_info = {"workers": {}}
         self.status = Status.closed
+        self._redraw()
         self._instances.discard(self)
         await self.gateway._cleanup()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from distributed.deploy.cluster import Cluster
 
+from tidegate.client.live import LiveView
 from tidegate.client.report import ClusterReport
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ class ClusterDisplay(Cluster):
     """A cluster that shows what the gateway reports of it."""
 
     _report: ClusterReport | None
+    _live: LiveView | None = None
 
     def __repr__(self) -> str:
         workers = self.scheduler_info["workers"].values()
@@ -23,12 +25,13 @@ class ClusterDisplay(Cluster):
         owner = f"of {self._report.owner}, " if self._report is not None and not self._report.mine else ""
         name = f"{self.alias}, {self.name}" if self.alias else self.name
         facts = f"status={self.status.name}, workers={len(workers)}, threads={threads}"
-        return f"{type(self).__name__}<{name}, {owner}{facts}>"
+        end = self._report.ends_in if self._report is not None else ""
+        return f"{type(self).__name__}<{name}, {owner}{facts}{end}>"
 
     def _repr_html_(self, cluster_status: str | None = None) -> str:
-        from tidegate.client.widget import owner_row
+        from tidegate.client.widget import status_rows
 
-        return str(super()._repr_html_(cluster_status or owner_row(self)))
+        return str(super()._repr_html_(cluster_status or status_rows(self)))
 
     def _scaling_status(self) -> str:
         from tidegate.client.widget import scaling_table
@@ -41,3 +44,8 @@ class ClusterDisplay(Cluster):
         if not hasattr(self, "_cached_widget"):
             self._cached_widget = None if self.asynchronous else cluster_widget(cast("GatewayCluster", self))
         return self._cached_widget
+
+    def _redraw(self) -> None:
+        """Show what is true now. For the event loop's thread."""
+        if self._live is not None:
+            self._live.changed()

@@ -116,8 +116,8 @@ class ClusterEvent:
             return None
 
 
-LOOK = "look"
-"""Kind of an event that says only: there may be news, and no stream to tell them. Read the cluster."""
+LOOK = kinds.LOOK
+"""Kind of an event that says only: read the cluster. It comes here too while there is no stream to tell news."""
 
 
 async def follow(

@@ -23,30 +23,41 @@ class ClusterEnding:
     Parameters
     ----------
     code : str
-        Of its reason: ``idle``, ``no-client`` or ``lifetime``.
+        Of its reason: ``idle``, ``no-client``, ``lifetime`` or ``budget``.
     at : datetime
         When.
     why : str
         Why, as the end of a sentence.
     announced : bool
         Whether it is so near that the gateway announces it.
+    can_be_kept : bool
+        Whether work, or ``keep``, calls it off.
     """
 
     code: str
     at: datetime
     why: str
     announced: bool
+    can_be_kept: bool = True
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any] | None) -> ClusterEnding | None:
-        """Read what the gateway says of the end of a cluster, if anything."""
+        """Read what the gateway says of the end of a cluster, if anything. What is beyond all calendars never comes."""
         if body is None:
             return None
-        return cls(body["code"], datetime.fromtimestamp(body["at"]), body["why"], bool(body.get("announced")))
+        try:
+            at = datetime.fromtimestamp(body["at"])
+        except (ValueError, OverflowError, OSError):
+            return None
+        return cls(body["code"], at, body["why"], bool(body.get("announced")), body.get("can_be_kept", True))
+
+    @property
+    def left(self) -> str:
+        """How long it is until then, in words."""
+        return describe_duration((self.at - datetime.now()).total_seconds())
 
     def __str__(self) -> str:
-        left = describe_duration((self.at - datetime.now()).total_seconds())
-        return f"in {left}, if nothing changes: {self.why}"
+        return f"in {self.left}, if nothing changes: {self.why}"
 
 
 async def keep_cluster(gateway: Gateway, name: str, duration: Any = None) -> Any:

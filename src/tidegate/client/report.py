@@ -178,7 +178,13 @@ class ClusterReport:
     def __repr__(self) -> str:
         owner = "" if self.mine else f"of {self.owner}, "
         name = f"{self.alias}, {self.name}" if self.alias else self.name
-        return f"ClusterReport<{name}, {owner}status={self.status.name.lower()}, workers={self.workers}>"
+        facts = f"status={self.status.name.lower()}, workers={self.workers}"
+        return f"ClusterReport<{name}, {owner}{facts}{self.ends_in}>"
+
+    @property
+    def ends_in(self) -> str:
+        """When it ends by itself, as the end of a line; empty if that is not in sight."""
+        return f", ends in {self.ending.left}" if self.ending is not None and self.status.usable else ""
 
     def may(self, action: str) -> bool:
         """Whether you may do ``action`` to it, as far as the gateway tells."""

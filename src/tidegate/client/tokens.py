@@ -54,9 +54,7 @@ class PersonalToken:
         return self.expires is not None and self.expires <= datetime.now()
 
 
-def create_token(
-    gateway: Gateway, label: str = "", *, days: float | None = None, read_only: bool = False
-) -> PersonalToken:
+def create_token(gateway: Gateway, label: str = "", *, days: float | None = None, scope: str = "full") -> PersonalToken:
     """Make a token and return it with its secret.
 
     Parameters
@@ -67,10 +65,10 @@ def create_token(
         What it is for.
     days : float, optional
         How long it is good. By default as the gateway has it.
-    read_only : bool, optional
-        Whether it may only see and read.
+    scope : str, optional
+        ``full``; ``read-only``, to see and read; or ``metrics``, for monitoring alone.
     """
-    body = {"label": label, "days": days, "scope": "read-only" if read_only else "full"}
+    body = {"label": label, "days": days, "scope": scope}
     return PersonalToken.from_json(gateway.sync(gateway._http.request, "POST", TOKENS, json=body))
 
 

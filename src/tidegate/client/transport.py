@@ -9,6 +9,7 @@ address should be noticed at once.
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 import time
 import weakref
@@ -83,6 +84,7 @@ class Transport:
         GatewayError
             One of its subclasses, by what went wrong.
         """
+        _check_numbers("it", json)
         started = time.monotonic()
         pause = 0.1
         while True:
@@ -367,3 +369,15 @@ def _retry_after(answer: Answer) -> float:
         return min(max(float(answer.headers.get("Retry-After", "0")), 0.0), 5.0)
     except ValueError:  # a date: no gateway of ours sends one
         return 1.0
+
+
+def _check_numbers(name: str, value: Any) -> None:
+    """Refuse numbers that JSON does not have, by the name under which they are sent."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise GatewayValueError(f"cannot send {name}={value}: it must be a finite number")
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            _check_numbers(str(key), part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _check_numbers(name, part)

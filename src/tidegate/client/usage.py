@@ -143,7 +143,7 @@ class UsageReport(Sequence[UsageLine]):
 
     def __repr__(self) -> str:
         cost = f", {self.total.cost:.2f} {self.currency}".rstrip() if self.total.cost else ""
-        return f"UsageReport<{self.since} to {self.until}, {self.total.core_hours:.1f} core-hours{cost}>"
+        return f"UsageReport<{self.since} to {self.until}, {self.total.core_hours:.2f} core-hours{cost}>"
 
     def columns(self) -> list[str]:
         """Return the names of what the lines tell, in order: what they are told apart by, then how much."""

@@ -172,6 +172,7 @@ async def _take(cluster: GatewayCluster, report: ClusterReport) -> bool:
         if withdrawn or (report.status.ended and report.reason is not None):
             logger.warning("%s", obstacle)
     cluster._changed.set()
+    cluster._redraw()
     return agree
 
 
@@ -181,5 +182,5 @@ def _tell_ending(before: ClusterReport | None, report: ClusterReport) -> None:
     if ending is None or not ending.announced or not report.status.usable:
         return
     if told is None or not told.announced or told.code != ending.code:
-        kept = "" if ending.code == "lifetime" else ". Work keeps it, and so does cluster.keep()"
+        kept = ". Work keeps it, and so does cluster.keep()" if ending.can_be_kept else ""
         logger.warning("cluster %s ends %s%s", report.name, ending, kept)

@@ -11,11 +11,9 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import dask.config
-from dask.utils import parse_timedelta
-from tornado.ioloop import PeriodicCallback
-
 from tidegate.client.errors import GatewayError, GatewayWarning
+from tidegate.client.keeping import ClusterEnding
+from tidegate.client.live import LiveView
 from tidegate.client.options import Options, declarations, watch
 from tidegate.model.errors import Invalid
 from tidegate.model.mappings import from_lines, to_lines
@@ -37,16 +35,21 @@ def cluster_widget(cluster: GatewayCluster) -> Any:
     if cluster._report is not None and not cluster._report.may("scale"):
         _keep_fresh(cluster, lambda: setattr(status, "value", cluster._repr_html_()))
         return status
+    keep, kept = widgets.Button(description="Keep", tooltip="Call the end off"), widgets.HTML()
+    keep.layout.display = _display(can_be_kept(cluster))
 
     def update() -> None:
         status.value, scaling.value = cluster._repr_html_(), scaling_table(cluster)
+        keep.layout.display = _display(can_be_kept(cluster))
 
-    def press(action: Callable[[], Any]) -> Callable[[Any], None]:
+    def press(action: Callable[[], Any], answer: Any = message) -> Callable[[Any], None]:
         def pressed(_: Any) -> None:
-            message.value = _said(action)
+            answer.value = _said(action)
             update()
 
         return pressed
+
+    keep.on_click(press(cluster.keep, kept))
 
     by_hand = _row(widgets, "Scale", {"Workers": 0}, lambda workers: press(lambda: cluster.scale(workers())))
     by_load = _row(
@@ -60,7 +63,10 @@ def cluster_widget(cluster: GatewayCluster) -> Any:
     accordion.set_title(0, "Manual Scaling")
     accordion.set_title(1, "Adaptive Scaling")
     tabs = widgets.Tab()
-    tabs.children = [status, widgets.VBox([scaling, accordion, message])]
+    tabs.children = [
+        widgets.VBox([status, widgets.HBox([keep, kept])]),
+        widgets.VBox([scaling, accordion, message]),
+    ]
     tabs.set_title(0, "Status")
     tabs.set_title(1, "Scaling")
     _keep_fresh(cluster, update)
@@ -87,15 +93,13 @@ def _said(action: Callable[[], Any]) -> str:
     return "<br>".join(html.escape(str(warning.message)) for warning in caught)
 
 
+def _display(is_shown: bool) -> str | None:
+    return None if is_shown else "none"
+
+
 def _keep_fresh(cluster: GatewayCluster, update: Callable[[], None]) -> None:
-    interval = parse_timedelta(dask.config.get("distributed.deploy.cluster-repr-interval"), default="ms")
-
-    def install() -> None:
-        callback = PeriodicCallback(update, interval * 1000)
-        cluster.periodic_callbacks["cluster-repr"] = callback
-        callback.start()
-
-    cluster.gateway.loop.add_callback(install)
+    cluster._live = LiveView(cluster.gateway.loop, update, lambda: ending_of(cluster))
+    cluster.periodic_callbacks["cluster-repr"] = cluster._live  # what is stopped when the object is closed
 
 
 def scaling_table(cluster: ClusterDisplay) -> str:
@@ -118,13 +122,30 @@ def scaling_table(cluster: ClusterDisplay) -> str:
     return f"<table>{cells}</table>"
 
 
-def owner_row(cluster: ClusterDisplay) -> str | None:
-    """Return a row of the display of a cluster that says whose it is, if it is somebody else's."""
-    report = cluster._report
-    if report is None or report.mine:
-        return None
+def status_rows(cluster: ClusterDisplay) -> str | None:
+    """Return rows of the display of a cluster: whose it is, if somebody else's, and when it ends, or why it did."""
+    report, rows = cluster._report, {}
+    if report is not None and not report.mine:
+        rows["Owner"] = report.owner
+    if (ending := ending_of(cluster)) is not None:
+        # Both: how long it is, and when, for what is no longer drawn again.
+        rows["Ends"] = f"in {ending.left} ({ending.at.astimezone():%H:%M %Z}), if nothing changes: {ending.why}"
+    elif report is not None and not report.status.usable and report.reason is not None:
+        rows["Ended"] = report.reason["message"]
     cell = "<td colspan='2' style='text-align: left;'>"
-    return f"<tr>{cell}<strong>Owner:</strong> {html.escape(report.owner)}</td></tr>"
+    return "".join(f"<tr>{cell}<strong>{k}:</strong> {html.escape(v)}</td></tr>" for k, v in rows.items()) or None
+
+
+def ending_of(cluster: ClusterDisplay) -> ClusterEnding | None:
+    """Return the end of a cluster that is in sight, while it is not over."""
+    report = cluster._report
+    return report.ending if report is not None and report.status.usable else None
+
+
+def can_be_kept(cluster: ClusterDisplay) -> bool:
+    """Whether there is an end in sight that a person can call off."""
+    ending = ending_of(cluster)
+    return ending is not None and ending.can_be_kept
 
 
 def options_form(options: Options) -> Any:

@@ -10,10 +10,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 from tidegate.control.bus import EVERYTHING, Bus, of_cluster, owned_by, shared_with
 from tidegate.control.catalogue import Catalogue, Whose
+from tidegate.control.records import Records
 from tidegate.model import event as events
 from tidegate.model.cluster import Cluster
+from tidegate.model.ends import foreseen
 from tidegate.model.errors import NotVisible
-from tidegate.model.event import RecordedEvent
+from tidegate.model.event import Event, RecordedEvent
+from tidegate.model.line import placed, told
 from tidegate.model.permissions import Action, may
 from tidegate.model.principal import Principal
 from tidegate.model.share import grantees_of
@@ -27,7 +30,7 @@ _LAST = (events.STOPPED, events.FAILED)
 
 
 def follow(
-    store: Store,
+    records: Records,
     bus: Bus,
     catalogue: Catalogue,
     principal: Principal,
@@ -38,14 +41,14 @@ def follow(
 ) -> AsyncIterator[RecordedEvent]:
     """Yield events of one cluster until it has ended, or of those that a list shows. See ``Clusters.follow``."""
     if cluster is not None:
-        return _follow_one(store, bus, principal, cluster, after or 0)
-    return _follow_many(store, bus, catalogue, principal, whose, after)
+        return _follow_one(records, bus, principal, cluster, after or 0)
+    return _follow_many(records.store, bus, catalogue, principal, whose, after)
 
 
 async def _follow_one(
-    store: Store, bus: Bus, principal: Principal, name: str, after: int
+    records: Records, bus: Bus, principal: Principal, name: str, after: int
 ) -> AsyncIterator[RecordedEvent]:
-    is_first = True
+    store, is_first, before, place = records.store, True, None, 0
     with bus.listen(of_cluster(name)) as listener:
         while True:
             # Before the events: if it has ended here, its last event is among those that are read next.
@@ -54,7 +57,9 @@ async def _follow_one(
                 if is_first:
                     raise NotVisible(f"Cluster {name} not found")
                 return  # a share that was withdrawn; whoever asks again is told that there is nothing
-            is_first = False
+            outlook = _outlook(record)
+            has_moved = not is_first and outlook != before
+            is_first, before = False, outlook
             page = await store.events(clusters=[name], after=after, limit=PAGE)
             for event in page:
                 after = event.id
@@ -66,7 +71,19 @@ async def _follow_one(
                 continue
             if record.state.ended:
                 return
+            if has_moved and not page:
+                yield RecordedEvent(after, record.changed_at, name, record.owner, Event(events.LOOK, "Its end moved"))
+            record = placed(record, records.places)
+            if record.waiting is not None and record.waiting.place not in (0, place):
+                place = record.waiting.place
+                yield RecordedEvent(after, record.changed_at, name, record.owner, told(record))
             await listener.changed()
+
+
+def _outlook(cluster: Cluster) -> tuple[str, float, bool] | None:
+    """Return what is seen of the end of a cluster before it comes, which moves without an event."""
+    ending = foreseen(cluster)
+    return None if ending is None else (ending.code, ending.at, ending.code in cluster.activity.warned)
 
 
 async def _follow_many(

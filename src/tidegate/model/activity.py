@@ -37,6 +37,8 @@ class Activity:
         For how many seconds it may go on then.
     spent_why : str
         Which budget that is, in words.
+    at_hub : bool
+        Whether its owner was seen among the users of the JupyterHub: only who was there can have been removed.
     """
 
     idle_since: float | None = None
@@ -50,6 +52,7 @@ class Activity:
     spent_since: float | None = None
     spent_grace: float = 0.0
     spent_why: str = ""
+    at_hub: bool = False
 
 
 NO_ACTIVITY = Activity()

@@ -2,13 +2,13 @@
 
 How to think about it
 ---------------------
-There are four such ends. *Idle*: nothing has run on it for a while. *No client*: all its clients are gone for a while,
-and nothing runs. *Lifetime*: it has run for as long as a cluster may. *Budget*: what its owner or a group of theirs may
-use is spent (``model/budgets.py``), and a time of grace is over. Whoever ends one wrongly destroys days of
-computation, whoever does not wastes a few cores for an hour; so **when in doubt, it goes on**:
+There are four such ends here, and two in ``model/hub.py``. *Idle*: nothing has run on it for a while. *No client*: all
+its clients are gone for a while, and nothing runs. *Lifetime*: it has run for as long as a cluster may. *Budget*: what
+its owner or a group of theirs may use is spent (``model/budgets.py``), and a time of grace is over. Whoever ends one
+wrongly destroys days of computation, whoever does not wastes a few cores for an hour; so **when in doubt, it goes on**:
 
 * Unknown is not idle: not an agent that is silent, nor one that cannot tell. A proxy that is away is not one without
-  connections. While workers are on their way, somebody waits for them.
+  connections. While workers are on their way, or stand in line, somebody waits for them.
 * The record says when an end may be due, and never that it *is*: what it says may be old. When an end is due that
   hangs on nothing running, the agent is asked (``Activity.question``, which travels in what it is told), and only an
   answer to the last question, given a moment ago, ends the cluster. How long nothing ran, the agent measures with a
@@ -30,9 +30,10 @@ from tidegate.model import event as events
 from tidegate.model import reasons
 from tidegate.model.activity import Activity
 from tidegate.model.cluster import Cluster, ClusterSpec, ClusterState, Reason, Target, WorkerState
-from tidegate.model.durations import describe_duration
+from tidegate.model.durations import LONGEST, describe_duration
 from tidegate.model.errors import Conflict, Invalid
 from tidegate.model.event import Event
+from tidegate.model.line import is_person_waiting
 from tidegate.model.principal import Principal
 from tidegate.model.sizing import Sized, stranger
 
@@ -66,6 +67,9 @@ class EndRules:
         How long before an end it is announced.
     longest_keep : float
         For how long somebody may keep an unused cluster at a time.
+    hub_server_stopped, hub_user_removed : bool
+        Whether clusters end with the notebook server from which they were made, and with their owner's removal from
+        the JupyterHub (see ``model/hub.py``).
     """
 
     idle: float = math.inf
@@ -73,12 +77,15 @@ class EndRules:
     lifetime: float = math.inf
     warn: float = 300.0
     longest_keep: float = 86400.0
+    hub_server_stopped: bool = False
+    hub_user_removed: bool = False
 
-    def applied_to(self, spec: ClusterSpec, *, shutdown_on_close: bool) -> ClusterSpec:
+    def applied_to(self, spec: ClusterSpec, shutdown_on_close: bool | None, server: str = "") -> ClusterSpec:
         """Return the spec of a new cluster with its ends.
 
         What its options say of idleness goes before; no option gives a longer life than the gateway does.
-        ``shutdown_on_close`` says that it is to end with its clients.
+        ``shutdown_on_close`` says whether it is to end with its clients, None that nobody said; ``server`` from which
+        notebook server it is made.
         """
         idle = self.idle if spec.idle_timeout is None else spec.idle_timeout
         lifetime = self.lifetime if spec.lifetime is None else min(spec.lifetime, self.lifetime)
@@ -88,6 +95,8 @@ class EndRules:
             no_client_timeout=_or_never(self.no_client) if shutdown_on_close else None,
             lifetime=_or_never(lifetime),
             end_warning=self.warn,
+            # Who says that it shall outlive its clients means their notebook too.
+            hub_server=server if self.hub_server_stopped and shutdown_on_close is not False else "",
         )
 
 
@@ -121,6 +130,11 @@ class Ending:
     at: float
     span: float
     detail: str = ""
+
+    @property
+    def can_be_kept(self) -> bool:
+        """Whether work, or somebody who keeps the cluster, calls it off."""
+        return self.code not in _IN_ANY_CASE
 
     @property
     def why(self) -> str:
@@ -167,7 +181,9 @@ def _unless_kept(activity: Activity, ending: Ending) -> Ending:
 
 
 def _waits_for_workers(cluster: Cluster) -> bool:
-    """Whether workers are on their way for which somebody may wait; not those that only ever fail."""
+    """Whether somebody may wait for workers: in line, or on their way; not for those that only ever fail."""
+    if is_person_waiting(cluster):
+        return True
     failing = {group.name for group in cluster.groups if group.failures}
     return any(w.state is not WorkerState.RUNNING and w.group not in failing for w in cluster.active_workers())
 
@@ -313,7 +329,8 @@ def keep(cluster: Cluster, seconds: float | None, longest: float, by: Principal,
         It is not running.
     """
     if cluster.state is not ClusterState.RUNNING or cluster.target is not Target.RUNNING:
-        raise Conflict(f"cannot keep cluster {cluster.name}: it is not running")
+        why = f": {cluster.reason.message}" if cluster.reason is not None else ""
+        raise Conflict(f"cannot keep cluster {cluster.name}: it is not running{why}")
     until, notes, words = None, [], "The cluster is kept: the time for which it is unused counts anew"
     if seconds is not None:
         allowed = min(seconds, longest)
@@ -340,7 +357,7 @@ def check_keep(seconds: object) -> float | None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
         raise Invalid("cannot keep the cluster: seconds must be a number above 0", field="seconds")
-    return float(seconds)
+    return float(min(seconds, LONGEST))  # a whole number may be larger than any float
 
 
 def tell_after(spec: ClusterSpec) -> float | None:

@@ -46,6 +46,15 @@ async def test_a_gateway_that_is_not_there_is_one_clear_error_in_time(connect: C
     assert isinstance(caught.value, OSError)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+async def test_what_is_no_number_is_named_before_anything_is_sent(transport: Transport, number: float) -> None:
+    """JSON has no such numbers, and the gateway could only say that it cannot read what came."""
+    with pytest.raises(GatewayValueError, match=r"cannot send worker_memory=.*finite"):
+        await transport.request("POST", "/x", json={"options": {"cores": 1.5, "worker_memory": number}})
+    with pytest.raises(GatewayValueError, match=r"cannot send labels=.*finite"):
+        await transport.request("POST", "/x", json={"labels": [number]})
+
+
 async def test_a_name_that_does_not_resolve_is_the_same_error(connect: Connect) -> None:
     """The reserved domain `invalid` never resolves (RFC 2606)."""
     with pytest.raises(GatewayConnectionError, match=r"gateway\.invalid"):

@@ -28,6 +28,9 @@ class Watched:
         self._report: object = None
         self._changed = asyncio.Event()
 
+    def _redraw(self) -> None:
+        pass
+
     async def _close_clients(self) -> None:
         pass
 

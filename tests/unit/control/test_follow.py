@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tests.contract.store_samples import make_credentials
-from tests.unit.control.rig import ALICE, MALLORY, Rig
+from tests.unit.control.rig import ALICE, MALLORY, Rig, rigged
 from tests.unit.model.samples import make_cluster
 from tidegate.control import follow as following
 from tidegate.control.catalogue import Whose
 from tidegate.model import event as events
+from tidegate.model.amounts import Resource
 from tidegate.model.errors import NotVisible
 from tidegate.model.event import Event
+from tidegate.model.limits import Rule, Rules, Subject
 from tidegate.model.principal import Principal
 from tidegate.model.share import Grantee, Right, Share
 
@@ -30,6 +33,14 @@ async def collect(stream: AsyncIterator, count: int | None = None) -> list:
         if len(found) == count:
             break
     return found
+
+
+async def stream_of(stream: AsyncIterator, last: str) -> AsyncIterator:
+    """Yield what a stream does, up to the first event of a kind."""
+    async for event in stream:
+        yield event
+        if event.event.kind == last:
+            return
 
 
 async def end(rig: Rig, name: str) -> None:
@@ -59,6 +70,46 @@ async def test_who_comes_later_hears_the_same(rig: Rig):
     rest = await collect(rig.clusters.follow(ALICE, cluster=name, after=history[2].id))
     assert rest == history[3:]
     assert await collect(rig.clusters.follow(ALICE, cluster=name, after=history[-1].id)) == []
+
+
+async def test_that_an_end_comes_into_sight_is_told_and_that_it_is_off(rig: Rig):
+    """No event of the history: whoever shows when the cluster ends is told to read it again, under the last number."""
+    name = await rig.bring_up()
+    await rig.records.change(name, lambda c: (replace(c, spec=replace(c.spec, idle_timeout=1800.0)), ()))
+    stream = rig.clusters.follow(ALICE, cluster=name)
+    *_, last = await collect(stream_of(stream, events.RUNNING))
+    async with asyncio.timeout(20):
+        for idle in (60.0, None):
+            await rig.report(name, idle=idle)
+            await rig.report(name, idle=idle)  # says nothing new
+            look = await anext(stream)
+            assert (look.id, look.event.kind) == (last.id, events.LOOK)
+        await rig.records.change(name, lambda c: (c, [Event(events.SCALED, "just now")]))
+        assert (await anext(stream)).event.kind == events.SCALED
+
+
+async def test_a_place_in_line_is_told_to_who_follows(tmp_path: Path):
+    """Each new place once, under the last number, without an event in the history or a change of the record."""
+    one = Rules([Rule(Subject.parse("user"), Resource.CLUSTERS, 1)], waits=True)
+    async with rigged(tmp_path, rules=one) as rig:
+        await rig.bring_up()
+        line = sorted([await rig.create() for _ in range(3)])  # at the same moment
+        await rig.reconciler.look_around()
+        name, rig.records.places = line[2], {}
+        record, last = rig.cluster(name), (await rig.clusters.last_events(ALICE, name, 1))[0].id
+        stream = rig.clusters.follow(ALICE, cluster=name, after=last)
+        async with asyncio.timeout(20):
+            for number in (3, 2):
+                told = asyncio.ensure_future(anext(stream))
+                await asyncio.sleep(0)  # it has read all, and waits
+                for _ in range(2):
+                    await rig.reconciler.look_around()
+                event = await told
+                assert (event.id, event.event.kind, event.event.data["place"]) == (last, events.WAITING, number)
+                assert event.event.message.startswith(f"It waits for room as number {number} in line: others wait")
+                await end(rig, line[0])
+        assert rig.cluster(name) == record
+        assert (await rig.clusters.last_events(ALICE, name, 1))[0].id == last
 
 
 async def test_an_event_between_reading_and_waiting_is_not_lost(rig: Rig):

@@ -14,7 +14,8 @@ from tests.unit.model.samples import EXITED, NOW, look, make_running, make_worke
 from tidegate.model import ends, reasons
 from tidegate.model import event as events
 from tidegate.model.activity import Activity
-from tidegate.model.cluster import Cluster, ClusterSpec, ClusterState, Target, WorkerState
+from tidegate.model.cluster import Adaptive, Cluster, ClusterSpec, ClusterState, Target, Waiting, WorkerState
+from tidegate.model.durations import LONGEST
 from tidegate.model.ends import ANSWER_COUNTS, ASK_AGAIN, EndRules
 from tidegate.model.errors import Conflict, Invalid
 from tidegate.model.lifecycle import due, plan, rewind
@@ -188,6 +189,17 @@ def test_who_waits_for_workers_is_not_idle(state: WorkerState, failures: int, wa
     assert (reasons.IDLE not in codes) is waits
 
 
+@pytest.mark.parametrize(("adaptive", "waits"), [(None, True), (Adaptive(0, 10), False)])
+def test_who_stands_in_line_for_workers_is_not_idle(adaptive: Adaptive | None, waits: bool):
+    """Somebody asked for them and waits; a load that asks for more has something to run. No client is no client."""
+    cluster = unused(2 * IDLE, clientless=NO_CLIENT)
+    group = replace(cluster.group(), wanted=0, asked=10, adaptive=adaptive)
+    cluster = replace(cluster.with_group(group), waiting=Waiting(NOW, "workers gateway", "the limit is 100 workers"))
+    codes = {ending.code for ending in ends._endings(cluster)}
+    assert (reasons.IDLE not in codes) is waits
+    assert reasons.NO_CLIENT in codes
+
+
 def test_the_time_counts_from_when_the_workers_came():
     """Who waited for two hours for workers has his half hour then."""
     cluster = unused(2 * IDLE).with_workers(make_worker(1, WorkerState.STARTING))
@@ -346,6 +358,12 @@ def test_only_a_number_of_seconds_keeps(seconds: object):
     """The units are the clients' affair."""
     with pytest.raises(Invalid):
         ends.check_keep(seconds)
+
+
+@pytest.mark.parametrize("seconds", [10**400, 1e300], ids=["whole", "float"])
+def test_nobody_keeps_a_cluster_for_longer_than_a_century(seconds: float):
+    """Nor for more than any float holds: a program may say so to mean for good."""
+    assert ends.check_keep(seconds) == LONGEST
 
 
 # -- the rules, and what holds whatever happens ----------------------------------------------------------------------
