@@ -114,13 +114,19 @@ class MemoryStore(Store):
 
     def _book(self, before: Cluster, after: Cluster) -> None:
         if rate_of(before) != rate_of(after):
-            self.tables.usage += running_lines(before, self.tables.metered_at.get(before.name), self._clock())
+            self.tables.usage += running_lines(before, self._metered_at(before.name), self._clock())
             self.tables.metered_at[before.name] = self._clock()
+
+    def _metered_at(self, name: str) -> float | None:
+        metered = self.tables.metered_at
+        if name in metered:  # or the clock was set back
+            metered[name] = min(metered[name], self._clock())
+        return metered.get(name)
 
     async def usage(self, query: Query) -> Books:
         """Return what was used."""
-        now, metered = self._clock(), self.tables.metered_at
-        running = [line for c in await self.active() for line in running_lines(c, metered.get(c.name), now)]
+        now = self._clock()
+        running = [line for c in await self.active() for line in running_lines(c, self._metered_at(c.name), now)]
         return summarise([*self.tables.usage, *running], query)
 
     async def prune_usage(self, before: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -34,11 +33,6 @@ from tidegate.model.prices import FREE, Prices
 from tidegate.model.share import ClientLeaf, Grantee, GranteeKind, Right, Share, ShareLink
 from tidegate.store.base import Credentials, Store
 from tidegate.store.sql import SqlStore
-
-POSTGRES = os.environ.get("TIDEGATE_TEST_POSTGRES", "")
-"""Where a PostgreSQL is that tests may create schemas in: ``postgresql://USER@HOST/NAME``; empty for none."""
-
-KINDS = ["sqlite", *(["postgresql"] if POSTGRES else [])]
 
 NOW = 1_700_000_000.0
 
@@ -151,6 +145,7 @@ specs = st.builds(
     no_client_timeout=st.none() | times,
     lifetime=st.none() | times,
     end_warning=times,
+    hub_server=names,
     extra=documents,
 )
 facts = st.builds(
@@ -203,6 +198,7 @@ activities = st.builds(
     warned=st.dictionaries(names, times, max_size=2),
     question=counts,
     asked_at=st.none() | times,
+    at_hub=st.booleans(),
 )
 grantees = st.builds(Grantee, st.sampled_from(GranteeKind), names)
 clusters = st.builds(
@@ -232,7 +228,7 @@ clusters = st.builds(
     share_epoch=counts,
     owner_groups=st.lists(names, max_size=2, unique=True).map(lambda groups: tuple(sorted(groups))),
     queued=st.booleans(),
-    waiting=st.none() | st.builds(Waiting, since=times, limit=names, reason=texts, place=counts),
+    waiting=st.none() | st.builds(Waiting, since=times, limit=names, reason=texts),
     alias=names,
     labels=st.dictionaries(names, texts, max_size=3),
     prices=st.just(FREE) | st.builds(Prices, *[st.floats(0, 100)] * 3),

@@ -1,4 +1,4 @@
-"""What every store promises (``store/base.py``), on every database that is at hand."""
+"""What every store promises (``store/base.py``)."""
 
 from __future__ import annotations
 

@@ -14,11 +14,13 @@ from tests.contract.store_samples import NOW, Database, make_cluster, make_crede
 from tidegate.model import sizing
 from tidegate.model.admission import Admission, admit_new
 from tidegate.model.amounts import Amounts, Resource
+from tidegate.model.choice import MOST, MOST_MEMORY
 from tidegate.model.cluster import Cluster, ClusterSpec, ClusterState, Target, WorkerGroup, WorkerState
 from tidegate.model.errors import Conflict, LimitReached
 from tidegate.model.event import Event
 from tidegate.model.limits import GATEWAY, Ledger, Rule, Rules, Scope, ScopeKind, Subject, holding_of
 from tidegate.model.principal import Principal
+from tidegate.model.sizing import LARGEST_LIMIT
 from tidegate.store.base import NotAdmitted, Store
 
 ALICE = Scope(ScopeKind.USER, "alice")
@@ -84,6 +86,16 @@ async def test_what_is_held_follows_the_record(store: Store):
     assert await held(store, ALICE) == Amounts()
     assert (await held(store, STUDENTS)).workers == 1
     assert set(await store.groups_of_owners()) == {"bob"}
+
+
+async def test_the_most_that_anybody_can_ask_for_can_be_counted(store: Store):
+    """A million workers as large as options allow: what ten such clusters hold is added up without an error."""
+    spec = ClusterSpec(worker_cores=MOST, worker_memory=MOST_MEMORY, worker_gpus=MOST, max_workers=LARGEST_LIMIT)
+    for number in range(1, 11):
+        await insert(store, number, Rules(), spec=spec, groups=(WorkerGroup(wanted=LARGEST_LIMIT),), **RUNNING)
+
+    assert (await held(store, GATEWAY)).gpus == 10 * MOST * LARGEST_LIMIT
+    assert (await held(store, ALICE)).memory == pytest.approx(10 * MOST_MEMORY * LARGEST_LIMIT)
 
 
 async def test_a_cluster_holds_more_only_when_it_is_admitted(store: Store):

@@ -99,6 +99,20 @@ async def test_a_change_of_something_else_books_nothing(database: Database):
         assert (await store.usage(ALL_DAYS)).total.core_seconds == 60
 
 
+async def test_a_clock_set_back_while_nobody_looked_swallows_nothing(database: Database):
+    """What runs counts on from the first look, not from when the clock has caught up."""
+    clock = Clock()
+    async with database.open(clock=clock) as store:
+        cluster = await set_workers(store, await start(store), 1)
+    clock.now -= 3600
+    async with database.open(clock=clock) as store:
+        assert (await store.usage(ALL_DAYS)).total.core_seconds == 0
+        clock.now += 60
+        assert (await store.usage(ALL_DAYS)).total.core_seconds == 2 * 60
+        await set_workers(store, cluster, 0)
+        assert (await store.usage(ALL_DAYS)).total.core_seconds == 2 * 60
+
+
 async def test_the_books_are_kept_longer_than_the_clusters(database: Database):
     """Until they are pruned themselves, day by day."""
     clock = Clock()

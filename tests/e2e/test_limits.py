@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from dask_gateway import BasicAuth
 from dask_gateway import Gateway as OfficialGateway
@@ -81,6 +84,48 @@ def test_students_share_what_there_is(alice: Gateway, bob: OfficialGateway) -> N
     eventually_sync(lambda: use_of(alice, "group:students", "cores") == 0, 30, "what has ended no longer counts")
 
 
+def test_loads_share_what_there_is(alice: Gateway, bob: OfficialGateway) -> None:
+    """Whoever has more than the half gives back while another load waits, and the record says why. No result is lost:
+    what was on the worker that went has moved, and is not computed again."""
+
+    # Within, so that they travel by value: workers do not have this module.
+    def unique(number: int) -> str:
+        return f"{number}-{uuid.uuid4()}"
+
+    def work(number: int) -> int:
+        time.sleep(0.2)
+        return number
+
+    with (
+        alice.new_cluster() as ours,
+        bob.new_cluster() as theirs,
+        ours.get_client() as one,
+        theirs.get_client() as two,
+    ):
+
+        def sizes() -> list[int]:
+            return [len(client.scheduler_info()["workers"]) for client in (one, two)]
+
+        ours.adapt(minimum=1, maximum=3)
+        load = one.map(work, range(2000), pure=False)
+        eventually_sync(lambda: sizes() == [3, 0], 60, "three workers of alice's")
+        held = one.map(unique, range(30), priority=1, pure=False)
+        before = one.gather(held)
+
+        theirs.adapt(minimum=0, maximum=3)
+        others = two.map(work, range(2000), pure=False)
+        eventually_sync(lambda: sizes() == [2, 2], 90, "two workers for each")
+
+        assert one.gather(held) == before
+        notes = " ".join(alice.get_cluster(ours.name).notes)
+        assert "2 of the 3 workers that are asked for: the limit is 4 cores for the group students" in notes
+        assert "shared with others" in notes
+        one.cancel(load)
+        two.cancel(others)
+    eventually_sync(lambda: use_of(alice, "user:alice", "clusters") == 0, 60, "hers has ended")
+    eventually_sync(lambda: use_of(alice, "group:students", "cores") == 0, 60, "his too")
+
+
 def test_the_cluster_that_is_too_many_is_refused(alice: Gateway, bob: OfficialGateway) -> None:
     """In the same words by both clients; of twenty requests at once exactly as many succeed as may."""
     words = "the limit is 2 clusters for each member of the group students, of which 2 are in use"
@@ -131,6 +176,18 @@ def test_an_administrator_sets_limits_by_command(root: GatewayProcess, alice: Ga
     alice.stop_cluster(alice.submit())
 
 
+def test_monitoring_reads_the_figures(platform: GatewayProcess, tokens: dict[str, str]) -> None:
+    """Where Prometheus looks for them, with an administrator's token and none else."""
+    statuses = {}
+    for user in ("alice", "root"):
+        reply = httpx.get(f"{platform.url}/metrics", headers={"Authorization": f"Bearer {tokens[user]}"})
+        statuses[user] = reply.status_code
+    assert statuses == {"alice": 403, "root": 200}
+    assert 'tidegate_clusters{state="running"}' in reply.text
+    assert 'tidegate_effects_total{effect="Launch",outcome="done"}' in reply.text
+    assert httpx.get(f"{platform.url}/metrics").status_code == 401
+
+
 def test_a_cluster_waits_for_its_turn(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Where the administrator has it so: it says its place, can be stopped in the line, and starts in its turn."""
     folder = tmp_path_factory.mktemp("line") / "gateway"
@@ -140,7 +197,7 @@ def test_a_cluster_waits_for_its_turn(tmp_path_factory: pytest.TempPathFactory) 
         with official, Gateway(line.url, auth=TokenAuth(token)) as gateway:
             with gateway.new_cluster():
                 second, third = gateway.submit(), official.submit()
-                words = "It waits for room as number {} in line: the limit is 1 cluster for each user"
+                words = "It waits for room as number {} in line: "
                 for number, name in enumerate((second, third), 1):
                     place = words.format(number)
                     eventually_sync(

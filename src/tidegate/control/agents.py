@@ -14,7 +14,7 @@ from collections.abc import Callable
 from tidegate.control.bus import Bus, of_cluster
 from tidegate.control.records import Records
 from tidegate.control.revocations import RevocationLists
-from tidegate.model.admission import grow, is_short
+from tidegate.model.admission import grow, load_waits
 from tidegate.model.errors import Busy, Refused
 from tidegate.model.report import Report, Wanted, absorb, wanted_of
 from tidegate.wire.agent import WantedBody
@@ -114,7 +114,7 @@ class Agents:
         if wait > 0:
             await asyncio.sleep(wait)
         cluster = await self._records.change(name, lambda c: absorb(c, report, self._clock(), self._clientless(name)))
-        if cluster is not None and is_short(cluster):
+        if cluster is not None and load_waits(cluster):
             cluster = await self._records.admit(name, grow)
         return wanted_of(cluster, report.facts.attempt)
 

@@ -63,6 +63,11 @@ class Bus:
         self._listeners: dict[str, set[Listener]] = {}
         self._callbacks: list[Callable[[str], None]] = []
 
+    def look_again(self, cluster: Cluster) -> None:
+        """Tell those who listen to this cluster alone that it is shown otherwise, though nothing of it changed."""
+        for listener in self._listeners.get(of_cluster(cluster.name), ()):
+            listener.notify()
+
     def publish(self, cluster: Cluster) -> None:
         """Tell everyone who listens that this cluster, or its events, changed. Call it after the commit."""
         grantees = (str(share.grantee) for share in cluster.shares)

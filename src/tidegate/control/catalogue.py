@@ -19,10 +19,11 @@ from __future__ import annotations
 import asyncio
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from enum import Enum
 
 from tidegate.model.cluster import Cluster, ClusterState
+from tidegate.model.line import placed
 from tidegate.model.naming import has_alias
 from tidegate.model.principal import Principal
 from tidegate.model.share import Grantee, grantees_of
@@ -55,12 +56,23 @@ class Entry:
     unseal them takes longer than all the rest of a reply.
     """
 
-    __slots__ = ("_made", "client_credentials", "cluster")
+    __slots__ = ("_made", "_shown", "client_credentials", "cluster")
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.client_credentials: tuple[str, str] | None = None
         self._made: dict[tuple[Hashable, ...], bytes] = {}
+        self._shown: Entry | None = None
+
+    def placed(self, places: Mapping[str, int]) -> Entry:
+        """Return the same with the place in line of its cluster, which moves while the cluster does not change."""
+        shown = placed(self.cluster, places)
+        if shown is self.cluster:
+            return self
+        if self._shown is None or self._shown.cluster.waiting != shown.waiting:
+            self._shown = Entry(shown)
+            self._shown.client_credentials = self.client_credentials
+        return self._shown
 
     @property
     def place(self) -> Place:

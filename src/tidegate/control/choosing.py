@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from tidegate.model.choice import Choice, settle
 from tidegate.model.cluster import ClusterSpec
 from tidegate.model.errors import Busy, Invalid
-from tidegate.model.offer import Offer
+from tidegate.model.offer import ChoiceLabels, Offer
 from tidegate.model.options import OptionSet
 from tidegate.model.principal import Principal
 
@@ -28,8 +30,9 @@ log = logging.getLogger(__name__)
 HOOK_SECONDS = 10.0
 """How long the hook may take: it may ask a directory, and a person waits."""
 
-HOOK_THREADS = 8
-"""How many calls of a hook that is no coroutine go on at a time. One that hangs holds its thread."""
+HOOK_THREADS = 64
+"""How many calls of a hook that is no coroutine go on at a time: a class that begins at the same minute. One that hangs
+holds its thread for good."""
 
 Hook = Callable[[str, frozenset[str], dict[str, Any]], Any]
 """Takes a user's name, their groups and values; returns values or None, or an awaitable of those."""
@@ -56,10 +59,10 @@ class Choosing:
 
     def __init__(self, offer: Offer, hook: Hook | None = None, *, hook_seconds: float = HOOK_SECONDS) -> None:
         self._offer = offer
+        self.labels = ChoiceLabels(offer)
         self._hook = hook
         self._hook_seconds = hook_seconds
-        # Of its own: a hook that hangs must not hold up whatever else runs on threads.
-        self._threads = ThreadPoolExecutor(HOOK_THREADS, thread_name_prefix="hook")
+        self._free_threads = asyncio.Semaphore(HOOK_THREADS)
 
     def offered(self, principal: Principal) -> OptionSet:
         """Return the options as ``principal`` sees them."""
@@ -97,7 +100,7 @@ class Choosing:
             async with asyncio.timeout(self._hook_seconds) as deadline:
                 if inspect.iscoroutinefunction(hook):
                     return await hook(*arguments)
-                answer = await asyncio.get_running_loop().run_in_executor(self._threads, hook, *arguments)
+                answer = await self._on_thread(hook, *arguments)
                 return await answer if inspect.isawaitable(answer) else answer
         except Exception as error:
             if deadline.expired():
@@ -109,6 +112,26 @@ class Choosing:
             trace = None if isinstance(error, ValueError | PermissionError) else error
             log.info("the options hook refused what %s chose: %s", principal.who, error, exc_info=trace)
             raise Invalid(str(error) or f"cannot create a cluster: {type(error).__name__}") from error
+
+    async def _on_thread(self, hook: Hook, *arguments: Any) -> Any:
+        """Return what a hook does on a thread of its own.
+
+        Not one of a pool: these are waited for when the process ends, and one that hangs would keep it from ending.
+        """
+        await self._free_threads.acquire()
+        loop, done = asyncio.get_running_loop(), Future[Any]()
+        done.set_running_or_notify_cancel()  # from here on nobody can cancel it
+
+        def run() -> None:
+            try:
+                done.set_result(hook(*arguments))
+            except BaseException as error:
+                done.set_exception(error)
+            with suppress(RuntimeError):  # the gateway has stopped meanwhile
+                loop.call_soon_threadsafe(self._free_threads.release)
+
+        threading.Thread(target=run, name="hook", daemon=True).start()
+        return await asyncio.wrap_future(done)
 
 
 def _laid_over(options: OptionSet, values: dict[str, Any], answer: Any) -> dict[str, Any]:

@@ -33,6 +33,8 @@ from tidegate.model.cluster import DEFAULT_GROUP, Cluster, ClusterSpec, ClusterS
 from tidegate.model.errors import NotAllowed, NotVisible
 from tidegate.model.event import Event, RecordedEvent
 from tidegate.model.limits import Ledger
+from tidegate.model.line import placed
+from tidegate.model.offer import ChoiceLabels
 from tidegate.model.options import OptionSet
 from tidegate.model.permissions import Action, may, refusal
 from tidegate.model.principal import Principal
@@ -91,6 +93,11 @@ class Clusters:
         """Return what ``principal`` may choose."""
         return self._choosing.offered(principal)
 
+    @property
+    def choice_labels(self) -> ChoiceLabels:
+        """What people read for the values of choices."""
+        return self._choosing.labels
+
     async def create(
         self,
         principal: Principal,
@@ -101,7 +108,7 @@ class Clusters:
         key: str | None = None,
         alias: Any = None,
         labels: Any = None,
-        shutdown_on_close: bool = False,
+        shutdown_on_close: bool | None = None,
     ) -> Cluster:
         """Admit and record a new cluster; it is launched right after.
 
@@ -122,7 +129,7 @@ class Clusters:
         labels : mapping of str to str, optional
             What its owner notes of it.
         shutdown_on_close : bool, optional
-            Whether it is to end when its last client is gone.
+            Whether it is to end when its last client is gone; None where the client cannot say.
 
         Raises
         ------
@@ -136,7 +143,7 @@ class Clusters:
         alias, labels = naming.check_alias(alias), naming.check_labels(labels)
         base = ClusterSpec(start_timeout=self._terms.start_timeout)
         chosen = await self._choosing.choose(principal, options, base, whole=whole)
-        spec = self._terms.ends.applied_to(chosen.choice.spec, shutdown_on_close=shutdown_on_close)
+        spec = self._terms.ends.applied_to(chosen.choice.spec, shutdown_on_close, principal.server)
         spec = await self._prepare(spec, principal.name, hints or {})
         group, note = chosen.choice.first_group(spec)
         now = self._clock()
@@ -200,7 +207,7 @@ class Clusters:
             raise NotVisible(f"Cluster {show_name(name)} not found")
         if not may(principal, action, entry.cluster):
             raise NotAllowed(refusal(principal, action, entry.cluster))
-        return entry
+        return entry.placed(self._records.places)
 
     async def find(self, principal: Principal, **chosen: Any) -> list[Cluster]:
         """Return clusters as ``entries`` does."""
@@ -219,9 +226,10 @@ class Clusters:
         """Return clusters that ``principal`` sees, newest first, with what was made of each; ``before``
         (``created_at``, ``name``) pages on. With ``owner``, those of that user among them.
         """
-        return await self._catalogue.find(
+        found = await self._catalogue.find(
             principal, whose=whose, owner=owner, states=states, before=before, limit=limit
         )
+        return [entry.placed(self._records.places) for entry in found]
 
     async def scale(
         self, principal: Principal, name: str, count: Any, group: str = DEFAULT_GROUP
@@ -358,7 +366,7 @@ class Clusters:
         after : int, optional
             The last event that is known already. By default one cluster is told from its beginning, and all from now.
         """
-        return follow(self._store, self._bus, self._catalogue, principal, cluster=cluster, whose=whose, after=after)
+        return follow(self._records, self._bus, self._catalogue, principal, cluster=cluster, whose=whose, after=after)
 
     async def last_event_id(self) -> int:
         """Return the number of the newest event of all: what happens from now on has a larger one."""
@@ -383,7 +391,7 @@ class Clusters:
             sized = alter(cluster)
             return sized.cluster, sized.events
 
-        return _there(name, await self._records.change(name, change))
+        return self._there(name, await self._records.change(name, change))
 
     async def _admit(self, name: str, alter: Callable[[Cluster, Ledger], Sized]) -> tuple[Cluster, str | None]:
         """Change a record within the limits, and return what they made less than asked."""
@@ -396,10 +404,9 @@ class Clusters:
             # Whoever sizes a cluster is about to use it.
             return ends.touch(sized.cluster, self._clock()) if sized.events else sized.cluster, sized.events
 
-        return _there(name, await self._records.admit(name, decide)), note
+        return self._there(name, await self._records.admit(name, decide)), note
 
-
-def _there(name: str, cluster: Cluster | None) -> Cluster:
-    if cluster is None:
-        raise NotVisible(f"Cluster {show_name(name)} not found")
-    return cluster
+    def _there(self, name: str, cluster: Cluster | None) -> Cluster:
+        if cluster is None:
+            raise NotVisible(f"Cluster {show_name(name)} not found")
+        return placed(cluster, self._records.places)

@@ -47,6 +47,8 @@ class Executor:
         Makes what must lie beside the processes.
     clock : callable
         Returns the time, in seconds since the epoch.
+    count : callable, optional
+        Told of each effect that was asked for, and whether it was ``done`` or ``failed``.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Executor:
         routes: RouteTable,
         files: LaunchFiles,
         clock: Callable[[], float],
+        count: Callable[[str, str], None] = lambda effect, outcome: None,
     ) -> None:
         self._records = records
         self._store: Store = records.store
@@ -63,6 +66,7 @@ class Executor:
         self._routes = routes
         self._files = files
         self._clock = clock
+        self._count = count
 
     async def run(self, cluster: Cluster, plan: Sequence[steps.Step]) -> None:
         """Do the steps in order.
@@ -77,17 +81,18 @@ class Executor:
         for step in plan:
             if isinstance(step, steps.Mark):
                 cluster = await self._mark(step, cluster)
-            elif isinstance(step, steps.Launch):
-                if not await self._launch(cluster):
-                    return
-            elif isinstance(step, steps.StartWorkers):
-                if not await self._start_workers(cluster, step.names):
-                    return
-            elif isinstance(step, steps.Publish):
-                if not await self._publish(cluster):
-                    return
-            else:
-                await self._do(cluster, step)
+            elif not await self._counted(cluster, step):
+                return
+
+    async def _counted(self, cluster: Cluster, step: steps.Step) -> bool:
+        """Do an effect; False when it was refused for good, and that is recorded."""
+        outcome = "failed"
+        try:
+            if await self._do(cluster, step):
+                outcome = "done"
+        finally:
+            self._count(type(step).__name__, outcome)
+        return outcome == "done"
 
     async def _mark(self, mark: steps.Mark, current: Cluster) -> Cluster:
         value = mark.stamped(self._clock())
@@ -96,15 +101,22 @@ class Executor:
         # The plan was made from one revision, and an earlier mark of the same plan has moved the record on from it.
         return await self._records.save(replace(value, revision=current.revision), mark.events)
 
-    async def _do(self, cluster: Cluster, step: steps.Step) -> None:
-        backend = self._backend(cluster)
+    async def _do(self, cluster: Cluster, step: steps.Step) -> bool:
         match step:
+            case steps.Launch():
+                return await self._launch(cluster)
+            case steps.StartWorkers(names):
+                return await self._start_workers(cluster, names)
+            case steps.Publish():
+                return await self._publish(cluster)
             case steps.StopWorkers(names):
-                await ask(f"stop workers of cluster {cluster.name}", backend.stop_workers(cluster.name, names))
+                stop = self._backend(cluster).stop_workers(cluster.name, names)
+                await ask(f"stop workers of cluster {cluster.name}", stop)
             case steps.StopCluster():
-                await ask(f"stop cluster {cluster.name}", backend.stop(cluster.name))
+                await ask(f"stop cluster {cluster.name}", self._backend(cluster).stop(cluster.name))
             case steps.Withdraw():
                 await self._routes.delete(cluster.name)
+        return True
 
     async def _launch(self, cluster: Cluster) -> bool:
         """Start the scheduler; False when the backend refused for good, and the cluster is recorded to end."""

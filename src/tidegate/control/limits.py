@@ -13,6 +13,7 @@ from typing import Any
 
 from tidegate.control.records import Records
 from tidegate.model.amounts import Amounts, Resource, parse_amount
+from tidegate.model.budgets import Measure
 from tidegate.model.errors import Invalid, NotAllowed
 from tidegate.model.limits import GATEWAY, Limit, Rule, Rules, Scope, ScopeKind, Subject, SubjectKind
 from tidegate.model.principal import Principal
@@ -185,7 +186,10 @@ def parse_resource(text: str) -> Resource:
         return Resource(text)
     except ValueError:
         known = ", ".join(resource.value for resource in Resource)
-        raise Invalid(f"cannot limit {text[:40]!r}: choose among {known}", field="resource") from None
+        why = f"choose among {known}"
+        if text in {measure.value for measure in Measure}:
+            why = "how much may be used over time is a budget, and budgets are set in the configuration alone"
+        raise Invalid(f"cannot limit {text[:40]!r}: {why}", field="resource") from None
 
 
 def _check(principal: Principal, deed: str) -> None:

@@ -21,21 +21,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import groupby
 
 from tidegate.backends.base import Backend
 from tidegate.control.backoff import Backoff
 from tidegate.control.bus import Bus
 from tidegate.control.execute import Executor
+from tidegate.control.handing import HandingOut
 from tidegate.control.observe import Observer
 from tidegate.control.records import Records
 from tidegate.control.workqueue import WorkQueue
-from tidegate.model.admission import grow, in_turn, serve
+from tidegate.model.clocks import Jumps
 from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.errors import Busy, TidegateError
-from tidegate.model.lifecycle import CLOCK_STEP, due, needs_look, plan, rewind
-from tidegate.model.line import in_line, is_waiting, waits_for
+from tidegate.model.lifecycle import due, needs_look, plan, rewind
 from tidegate.model.observation import Seen
 from tidegate.model.steps import Mark, Step
 from tidegate.model.workers import DEFAULT_TIMING, Timing
@@ -99,6 +98,7 @@ class Reconciler:
         self._backends = backends
         self._observers = {name: Observer(backend) for name, backend in backends.items()}
         self._executor = executor
+        self._handing = HandingOut(records, clock)
         self._bus = bus
         self._clock = clock
         self._pace = pace
@@ -106,7 +106,7 @@ class Reconciler:
         self._queue = WorkQueue()
         self._retries = Backoff(pace.retry, pace.retry_limit)
         self._repeats = _Repeats(pace, clock)
-        self._jumps = _Jumps(clock, steady or clock)
+        self._jumps = Jumps(clock, steady)
 
     async def run(self) -> None:
         """Turn until cancelled."""
@@ -165,19 +165,7 @@ class Reconciler:
             for cluster in clusters:
                 if rewind(cluster, now) is not cluster or plan(cluster, seen.get(cluster.name), now, self._timing):
                     self._queue.add(cluster.name)
-        await self._hand_out(active)
-
-    async def _hand_out(self, active: Sequence[Cluster]) -> None:
-        """Give those who wait what has become free under the limits: first the line, then those whose load asks."""
-        waiting: list[Cluster] = []
-        for cluster in in_line(active, self._records.rules.weights, self._clock()):
-            blocked = frozenset(limit for c in waiting if (limit := waits_for(c)) is not None)
-            turn = partial(serve, blocked=blocked, place=len(waiting) + 1)
-            served = await self._records.admit(cluster.name, turn)
-            if served is not None and is_waiting(served):
-                waiting.append(served)
-        for cluster in in_turn(active):
-            await self._records.admit(cluster.name, grow)
+        await self._handing.hand_out(active)
 
     async def resume(self) -> None:
         """Take over the clusters of an earlier control process.
@@ -263,24 +251,6 @@ class Reconciler:
 
 def _restart_deadline(cluster: Cluster, now: float) -> Cluster:
     return replace(cluster, changed_at=now) if cluster.state is ClusterState.STARTING else cluster
-
-
-class _Jumps:
-    """Notices that the clock was set: it and one that nobody sets then no longer go alike."""
-
-    def __init__(self, clock: Callable[[], float], steady: Callable[[], float]) -> None:
-        self._clock = clock
-        self._steady = steady
-        self._ahead = clock() - steady()
-
-    def take(self) -> float:
-        """Return by how many seconds it was set since the last call; 0 for less than matters."""
-        ahead = self._clock() - self._steady()
-        jump = ahead - self._ahead
-        if abs(jump) <= CLOCK_STEP:
-            return 0.0
-        self._ahead = ahead
-        return jump
 
 
 class _Repeats:

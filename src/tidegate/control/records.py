@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from tidegate.control.bus import Bus
@@ -11,6 +11,8 @@ from tidegate.model.cluster import Cluster
 from tidegate.model.errors import Busy
 from tidegate.model.event import Event
 from tidegate.model.limits import Ledger, Rules
+from tidegate.model.line import numbered
+from tidegate.model.policy import Capacity
 from tidegate.store.base import Credentials, StaleRecord, Store
 
 Alter = Callable[[Cluster], tuple[Cluster, Sequence[Event]]]
@@ -38,6 +40,10 @@ class Records:
         self.rules = rules or Rules()
         self.spent: Callable[[str, Collection[str]], str | None] = lambda owner, groups: None
         """Tells which budget is spent for which the clusters of an owner in some groups count, in words."""
+        self.fair: Mapping[str, Mapping[str, Capacity]] = {}
+        """For each cluster and group whose load asks for more than its fair size: that size, and why no more."""
+        self.places: Mapping[str, int] = {}
+        """The number in line of each cluster that waits, as the line was when it was looked at last."""
         self._bus = bus
 
     async def load(self, name: str) -> Cluster | None:
@@ -78,10 +84,19 @@ class Records:
         return recorded
 
     def _admission(self, decide: Decide) -> Admission:
-        def knowing_budgets(cluster: Cluster, ledger: Ledger) -> tuple[Cluster, Sequence[Event]]:
-            return decide(cluster, replace(ledger, spent=self.spent(cluster.owner, cluster.owner_groups)))
+        return Admission(self.rules, lambda cluster, ledger: decide(cluster, self.informed(cluster, ledger)))
 
-        return Admission(self.rules, knowing_budgets)
+    def informed(self, cluster: Cluster, ledger: Ledger) -> Ledger:
+        """Return a ledger with what the store does not know: which budget is spent, and what is fair."""
+        spent = self.spent(cluster.owner, cluster.owner_groups)
+        return replace(ledger, spent=spent, fair=self.fair.get(cluster.name, {}))
+
+    def number(self, line: Sequence[Cluster]) -> None:
+        """Take a line as it is now, and have those look again who follow a cluster whose place has changed."""
+        before, self.places = self.places, numbered(line)
+        for cluster in line:
+            if before.get(cluster.name) != self.places.get(cluster.name):
+                self._bus.look_again(cluster)
 
     async def admit(self, name: str, decide: Decide) -> Cluster | None:
         """Change a record by what ``decide`` makes of it and the ledger, in one transaction; None if there is none.

@@ -115,6 +115,8 @@ class Usage:
         user = _of_whom(principal, asked)
         until = self.today if asked.until is None else asked.until
         since = until - DEFAULT_DAYS + 1 if asked.since is None else asked.since
+        if min(since, until) < 0:
+            raise Invalid("cannot tell of this use: there are no books of days before 1970-01-01", field="since")
         if since > until:
             raise Invalid("cannot tell of this use: the first day comes after the last", field="since")
         if until - since >= LONGEST_DAYS:
@@ -129,10 +131,10 @@ def _of_whom(principal: Principal, asked: Asked) -> str | None:
     A group's is its members', whoever they are, so it is for administrators as well.
     """
     if not principal.admin:
-        if asked.group is not None or asked.user not in (None, principal.name):
+        if asked.everybody or asked.group is not None or asked.user not in (None, principal.name):
             raise NotAllowed(
                 "cannot read the use of others: only an administrator of this gateway may. Ask for your own, without "
-                "user and group"
+                "user, group and of=all"
             )
         return principal.name
     return asked.user if asked.user or asked.group or asked.everybody else principal.name

@@ -2,14 +2,15 @@
 
 Nothing here lets a cluster hold more than fits; what does not fit is said with the limit, what is in use of it and what
 was asked. A cluster that is new gets in or is refused; of a size as many workers are given as there is room for. What
-the load asks for beyond that is kept in the record (``WorkerGroup.asked``), and given when there is room (``grow``).
-Where the administrator has them wait, people stand in line for it (``line.py``, ``serve``).
+the load asks for beyond that is kept in the record (``WorkerGroup.asked``), and given when there is room (``grow``);
+where it is scarce, no more than the fair share (``pressure.py``). Where the administrator has them wait, people stand
+in line (``line.py``), and each is given what there is when it is their turn (``serve``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tidegate.model import event as events
@@ -18,7 +19,7 @@ from tidegate.model.cluster import Adaptive, Cluster, ClusterSpec, ClusterState,
 from tidegate.model.errors import Invalid, LimitReached
 from tidegate.model.event import Event
 from tidegate.model.limits import Ledger, Limit, Rules, cluster_base, exceeded, holding_of, room, worker_shape
-from tidegate.model.line import MOST_WAITING, is_short_by_hand, is_waiting, line_up, told, words_of
+from tidegate.model.line import MOST_WAITING, is_person_waiting, is_short, is_waiting, line_up, told, words_of
 from tidegate.model.policy import Capacity
 from tidegate.model.workers import workers_event
 
@@ -61,6 +62,8 @@ def capacity(spec: ClusterSpec, limits: Sequence[Limit], backend: Callable[[Clus
     """
     by_number = next((limit for limit in limits if limit.resource is Resource.WORKERS), None)
     if by_number is not None:
+        if by_number.amount < 1:
+            raise LimitReached(f"cannot create a cluster: it could have no worker, as the limit is {by_number.tell()}")
         most = Capacity(int(by_number.amount), _say_rule(by_number))
     elif (most := backend(spec)).max_workers < 1:
         raise Invalid(f"cannot create a cluster: not even one such worker fits. {most.reason}")
@@ -87,7 +90,7 @@ def admit_new(cluster: Cluster, ledger: Ledger) -> tuple[Cluster, str | None]:
         There is no room for it and it cannot wait; or there never can be, for it or for a worker of its.
     """
     if ledger.spent is not None:
-        raise LimitReached(f"cannot create a cluster: {_say_spent(ledger.spent)}. {_HELP}")
+        raise LimitReached(f"cannot create a cluster: {_say_spent(ledger.spent)}. {_HELP_SPENT}")
     empty = _empty(cluster)
     ever = room(ledger.alone(), empty, cluster.groups[0].name)
     if ever.limit is not None and ever.workers < 1:
@@ -133,26 +136,43 @@ def _cut(group: WorkerGroup, most: int) -> WorkerGroup:
     return replace(group, wanted=most, adaptive=bounds, asked=group.wanted)
 
 
-def settle(cluster: Cluster, ledger: Ledger, place: int = 0) -> Cluster:
-    """Return a cluster with its place in the line, if it was asked by hand to have more workers than there is room for.
+def settle(cluster: Cluster, ledger: Ledger) -> Cluster:
+    """Return a cluster with its place in the line, if it was asked to have more workers than it was given.
 
-    Where nobody waits it has none, and for what there can never be room nobody waits.
+    For what there can never be room nobody waits; nor for what a person asked, where they are refused instead.
     """
-    if ledger.line is not None:
-        for group in filter(is_short_by_hand, cluster.groups):
-            limit = room(ledger, cluster, group.name).limit
-            ever = most_workers(cluster, group, ledger.alone()).max_workers
-            if limit is not None and ever > group.wanted:
-                return line_up(cluster, limit.place, _say_limit(limit, cluster, ledger), ledger.at, place)
+    for group in filter(is_short, cluster.groups):
+        found = _obstacle(cluster, group, ledger)
+        if found is not None and (group.adaptive is not None or ledger.line is not None):
+            return line_up(cluster, *found, ledger.at)
     return replace(cluster, waiting=None)
 
 
+def _obstacle(cluster: Cluster, group: WorkerGroup, ledger: Ledger) -> tuple[str, str] | None:
+    """Return at which limit a group that is short waits, empty if nobody waits behind it there, and why, in words.
+
+    None where it waits for nothing: there is room, or there can never be.
+    """
+    if ledger.spent is not None:
+        return "", _say_spent(ledger.spent)
+    fair = ledger.fair.get(group.name)
+    if group.adaptive is not None and fair is not None and fair.max_workers <= group.wanted:
+        return "", fair.reason
+    limit = room(ledger, cluster, group.name).limit
+    if limit is None or most_workers(cluster, group, ledger.alone()).max_workers <= group.wanted:
+        return None
+    place = limit.place if ledger.line is not None else ""
+    # A load asks many times a minute: how much is in use just then is not worth a change of the record.
+    return place, _say_limit(limit, cluster, ledger) if group.adaptive is None else f"the limit is {limit.tell()}"
+
+
 def serve(
-    cluster: Cluster, ledger: Ledger, *, blocked: frozenset[str] = frozenset(), place: int = 1
+    cluster: Cluster, ledger: Ledger, *, blocked: frozenset[str] = frozenset()
 ) -> tuple[Cluster, Sequence[Event]]:
     """Return the record of a cluster in the line after its turn, and the events: what there was room for it has.
 
-    ``blocked`` are the limits at which those wait who stand before it, and ``place`` is its number.
+    ``blocked`` are the limits at which those wait who stand before it. Nothing changes for whoever goes on waiting
+    behind others.
     """
     if not is_waiting(cluster):
         return cluster, ()
@@ -162,77 +182,77 @@ def serve(
         held = holding_of(_empty(replace(cluster, queued=False)))
         limit = exceeded(ledger, held)
         if ledger.spent is not None:
-            return _still_waiting(cluster, "", _say_spent(ledger.spent), ledger, place)
+            return _still_waiting(cluster, line_up(cluster, "", _say_spent(ledger.spent), ledger.at))
         if limit is None:
             return _begin(cluster, ledger)
         # A limit may have been lowered. For what can no longer come others do not wait.
         where = limit.place if exceeded(ledger.alone(), held) is None else ""
-        return _still_waiting(cluster, where, _say_limit(limit, cluster, ledger), ledger, place)
+        return _still_waiting(cluster, line_up(cluster, where, _say_limit(limit, cluster, ledger), ledger.at))
     after = cluster
-    for group in filter(is_short_by_hand, cluster.groups):
+    for group in filter(is_short, cluster.groups):
         after = after.with_group(_grown(after, group, ledger))
-    after = settle(after, ledger, place)
+    after, waits = _still_waiting(cluster, settle(after, ledger))
     happened = [workers_event(after)] if after.groups != cluster.groups else []
-    if after.waiting is not None and after.waiting != cluster.waiting:
-        happened.append(told(after))
-    return after, happened
+    return after, (*happened, *waits)
 
 
-def _still_waiting(
-    cluster: Cluster, limit: str, reason: str, ledger: Ledger, place: int
-) -> tuple[Cluster, Sequence[Event]]:
-    after = line_up(cluster, limit, reason, ledger.at, place)
-    return after, () if after == cluster else (told(after),)
+def _still_waiting(before: Cluster, after: Cluster) -> tuple[Cluster, Sequence[Event]]:
+    """Return a record after its turn, and the event that says so if it waits for something else now.
+
+    How much of a limit is in use changes all the time, and is no event.
+    """
+    if not is_person_waiting(after) or _what_it_waits_for(after) == _what_it_waits_for(before):
+        return after, ()
+    return after, (told(after),)
+
+
+def _what_it_waits_for(cluster: Cluster) -> tuple[str, bool] | None:
+    waiting = cluster.waiting
+    return None if waiting is None else (waiting.limit, waiting.reason.startswith(_OTHERS_WAIT))
 
 
 def _begin(cluster: Cluster, ledger: Ledger) -> tuple[Cluster, Sequence[Event]]:
     """Let a cluster in that has waited. Its start counts from now."""
     after, note = _let_in(replace(cluster, queued=False, waiting=None, changed_at=ledger.at), ledger)
     words = f"There is room now. {note}" if note else "There is room now"
-    return after, (Event(events.WAITING, words, {"place": 0, "reason": note or ""}),)
+    return after, (Event(events.WAITING, words, {"reason": note or ""}),)
 
 
-def is_short(cluster: Cluster) -> bool:
+def load_waits(cluster: Cluster) -> bool:
     """Whether the load asks for more workers than a running cluster was given."""
     if cluster.state is not ClusterState.RUNNING or cluster.target is not Target.RUNNING:
         return False
-    return any(g.adaptive is not None and g.asked is not None and g.asked > g.wanted for g in cluster.groups)
+    return any(is_short(group) and group.adaptive is not None for group in cluster.groups)
 
 
 def grow(cluster: Cluster, ledger: Ledger) -> tuple[Cluster, tuple[Event, ...]]:
-    """Return the record after it was given what the load asks for, as far as there is room, and the events."""
-    if not is_short(cluster):
+    """Return the record after it was given what the load asks for, as far as there is room, and the events.
+
+    What there is no room for is noted with the reason.
+    """
+    if not load_waits(cluster):
         return cluster, ()
     after = cluster
     for group in cluster.groups:
-        if group.adaptive is not None and group.asked is not None and group.asked > group.wanted:
+        if is_short(group) and group.adaptive is not None:
             after = after.with_group(_grown(after, group, ledger))
-    return (after, (workers_event(after),)) if after != cluster else (cluster, ())
+    happened = (workers_event(after),) if after != cluster else ()
+    return settle(after, ledger), happened
 
 
 def _grown(cluster: Cluster, group: WorkerGroup, ledger: Ledger) -> WorkerGroup:
     """Return a group with as many of the workers that are asked for as there is room for."""
     most = most_workers(cluster, group, ledger).max_workers
+    fair = ledger.fair.get(group.name)
+    if group.adaptive is not None and fair is not None:
+        most = min(most, fair.max_workers)
     return replace(group, wanted=max(group.wanted, min(group.asked or 0, most)))
-
-
-def in_turn(active: Iterable[Cluster]) -> list[Cluster]:
-    """Return the clusters that are short of workers, those first that have least of what their load asks for.
-
-    So what becomes free goes to them in turn, and whoever asks for a thousand does not take it all from others each
-    time. Between equals the older one is first.
-    """
-    return sorted(filter(is_short, active), key=lambda c: (_supplied(c), c.created_at, c.name))
-
-
-def _supplied(cluster: Cluster) -> float:
-    adaptive = [g for g in cluster.groups if g.adaptive is not None and g.asked]
-    return sum(g.wanted for g in adaptive) / sum(g.asked or 0 for g in adaptive)
 
 
 # -- what people read --------------------------------------------------------------------------------------------------
 
 _HELP = "Stop what is no longer needed, or ask the administrator of this gateway for more"
+_HELP_SPENT = "Wait until enough of what was used is older than that, or ask the administrator of this gateway for more"
 
 
 def _refusal(limit: Limit, asked: float, ledger: Ledger) -> str:
@@ -254,7 +274,12 @@ def _say_rule(limit: Limit) -> str:
     return f"{limit.tell()}, set by the administrator of this gateway"
 
 
+_OTHERS_WAIT = "others wait before this cluster"
+
+
 def _say_limit(limit: Limit, cluster: Cluster, ledger: Ledger) -> str:
+    if limit.place in ledger.blocked:  # There may be room. It is theirs.
+        return f"{_OTHERS_WAIT} at the limit of {limit.tell()}"
     # Where it is asked what could ever be, nothing is known of the others.
     used = ledger.besides(limit) + holding_of(cluster).of(limit.resource) if ledger.others else None
     return f"the limit is {limit.tell(used)}"

@@ -17,6 +17,11 @@ UNLIMITED = "unlimited"
 LARGEST = 2**53
 """Beyond it a float no longer counts every byte; 8 PiB of memory is more than a gateway looks after."""
 
+LEAST_BYTES = 2**20
+"""Bytes of memory that a program may say without a unit. Less is no limit for anything: a person who writes 64 means
+another unit.
+"""
+
 ROUNDING = 1e-6
 """By how much a sum of cores may exceed a limit: ten workers of 0.1 cores hold a bit more than 1 in binary fractions.
 A million such sums are off by less than this, and nothing runs on a millionth of a core."""
@@ -77,6 +82,9 @@ class Amounts:
             self.gpus + other.gpus,
         )
 
+    def __sub__(self, other: Amounts) -> Amounts:
+        return self + other * -1
+
     def __mul__(self, times: int) -> Amounts:
         return Amounts(
             self.clusters * times, self.workers * times, self.cores * times, self.memory * times, self.gpus * times
@@ -109,14 +117,15 @@ def parse_amount(resource: Resource, value: object) -> float:
         rule = f"write a whole number from 0 on, or {UNLIMITED}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LARGEST:
         raise Invalid(f"cannot limit {resource.value} so: {rule}", field="amount")
-    if resource is not Resource.CORES and value != int(value):
+    is_bare = resource is Resource.MEMORY and 0 < value < LEAST_BYTES
+    if is_bare or (resource is not Resource.CORES and value != int(value)):
         raise Invalid(f"cannot limit {resource.value} so: {rule}", field="amount")
     return float(value)
 
 
 def _parse_memory(text: str) -> float:
     digits = text.rstrip("kKMGTiB")
-    unit = text[len(digits) :] or "B"
+    unit = text[len(digits) :]
     try:
         amount = float(digits) * MEMORY_UNITS[unit]
     except (ValueError, KeyError):

@@ -43,6 +43,9 @@ class Deed(str, Enum):
     TOKEN_REVOKE = "token.revoke"  # noqa: S105
     LOGIN = "login"
     LOGOUT = "logout"
+    BEHALF_BEGIN = "behalf.begin"
+    """An administrator goes on, in the console, on behalf of a user."""
+    BEHALF_END = "behalf.end"
     READ = "read"
     """Anything that only shows; told when it was refused."""
     REPORT = "agent.report"

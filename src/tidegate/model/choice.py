@@ -26,6 +26,19 @@ RESERVED = "TIDEGATE_"
 
 MINUTE = 60.0
 
+MOST = 1_000_000
+"""Cores, threads or GPUs of one process, and workers to begin with: more than the largest computers have. Without any
+bound what all hold together would be more than databases can count."""
+
+FEWEST_CORES = 0.001
+"""What engines give at least (Kubernetes' millicore)."""
+
+MOST_MINUTES = 100_000_000
+"""Two hundred years."""
+
+MOST_MEMORY = 2**53
+"""Bytes of one process: 8 PiB, beyond which a float does not count every one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -76,8 +89,8 @@ def settle(options: OptionSet, values: Mapping[str, Any], base: ClusterSpec | No
     targets = {option.name: option.target or option.name for option in options.options}
     rest = {targets[n]: value for n, value in values.items() if n != PROFILE or not options.profiles}
     variables = rest.pop("variables", {})
-    for name in variables:
-        _check_variable(name)
+    for number, name in enumerate(variables, 1):
+        _check_variable(number, name)
     start = {name: _count(name, rest.pop(name)) for name in ("workers", "minimum", "maximum") if name in rest}
     fields = _fields(options, rest)
     return Choice(replace(base or ClusterSpec(), **fields, extra=rest), **start, variables=variables)
@@ -89,11 +102,11 @@ def _fields(options: OptionSet, rest: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name in ("worker_cores", "scheduler_cores"):
         if name in rest:
-            fields[name] = _positive(name, float(rest.pop(name)))
+            fields[name] = _amount(name, rest.pop(name), MOST)
     for name in ("worker_memory", "scheduler_memory"):
         if name in rest:
-            factor = MEMORY_UNITS.get(units.get(name) or "GiB", MEMORY_UNITS["GiB"])
-            fields[name] = int(_positive(name, rest.pop(name) * factor, least=1))
+            unit = next((unit for unit in (units.get(name), "GiB") if unit in MEMORY_UNITS), "")
+            fields[name] = int(_amount(name, rest.pop(name), MOST_MEMORY, unit))
     for name in ("worker_threads", "worker_gpus"):
         if name in rest:
             fields[name] = _count(name, rest.pop(name))
@@ -103,27 +116,39 @@ def _fields(options: OptionSet, rest: dict[str, Any]) -> dict[str, Any]:
     for name in ("idle_timeout", "lifetime"):
         if name in rest:
             # No minutes is never: who may say so was decided by the bounds.
-            fields[name] = rest.pop(name) * MINUTE or math.inf
+            fields[name] = _minutes(name, rest.pop(name)) * MINUTE or math.inf
     return fields
 
 
-def _positive(name: str, amount: float, least: float = 0) -> float:
-    if not 0 < amount < math.inf or amount < least:
-        raise Invalid(f"cannot set {name} to {_show(amount)}: it must be above 0, and finite", field=name)
-    return amount
+def _amount(name: str, value: float, most: float, unit: str = "") -> float:
+    """Return ``value`` in whole units, if there can be so much. As it was given it may be too large for a float."""
+    factor = MEMORY_UNITS.get(unit, 1)
+    if not (1 / factor if unit else FEWEST_CORES) <= value <= most / factor:  # what is not a number is not either
+        rule = f"it must be above 0, and at most {most / factor:,.10g}"
+        raise Invalid(f"cannot set {name} to {_show(value)}: {rule} {unit}".rstrip(), field=name)
+    return float(value) * factor
+
+
+def _minutes(name: str, value: float) -> float:
+    if not 0 <= value <= MOST_MINUTES:
+        rule = f"it must lie between 0 and {MOST_MINUTES:,} minutes"
+        raise Invalid(f"cannot set {name} to {_show(value)}: {rule}", field=name)
+    return float(value)
 
 
 def _count(name: str, value: Any) -> int:
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not whole or not 0 <= value < 2**63:
-        raise Invalid(f"cannot set {name} to {_show(value)}: it must be a whole number, 0 or more", field=name)
+    if isinstance(value, bool) or not whole or not 0 <= value <= MOST:
+        rule = f"it must be a whole number from 0 to {MOST:,}"
+        raise Invalid(f"cannot set {name} to {_show(value)}: {rule}", field=name)
     return int(value)
 
 
-def _check_variable(name: str) -> None:
+def _check_variable(number: int, name: str) -> None:
     if not VARIABLE.fullmatch(name):
-        rule = "it may have letters, digits and underscores, and begin with no digit"
-        raise Invalid(f"cannot set the environment variable {_show(name)}: {rule}", field="variables")
+        # What is no name may be a secret that was put in the wrong place.
+        rule = "its name may have letters, digits and underscores, and begin with no digit"
+        raise Invalid(f"cannot set environment variable number {number}: {rule}", field="variables")
     if name.startswith(RESERVED):
         raise Invalid(
             f"cannot set the environment variable {_show(name)}: names that begin with {RESERVED} are the gateway's",

@@ -126,6 +126,9 @@ class ClusterSpec:
         Seconds for which it may run at the most; None for no limit.
     end_warning : float
         How many seconds before such an end it is announced.
+    hub_server : str
+        The notebook server of a JupyterHub with which it ends (see ``Principal.server``); empty where it ends with
+        none.
     extra : mapping
         What only one backend understands.
     """
@@ -145,6 +148,7 @@ class ClusterSpec:
     no_client_timeout: float | None = None
     lifetime: float | None = None
     end_warning: float = 300.0
+    hub_server: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -168,7 +172,7 @@ class WorkerGroup:
         How many workers it should have: set by hand, or by the load within ``adaptive``.
     asked : int or None
         How many the load asks for, while it decides, or were asked for when the cluster was made: more than ``wanted``
-        where limits leave no room for them.
+        where limits leave no room for them, or others need that room more.
     adaptive : Adaptive or None
         The bounds, while the load decides.
     launched : int
@@ -215,12 +219,13 @@ class Waiting:
     since : float
         When it began to wait.
     limit : str
-        Which limit keeps it waiting, as ``limits.Limit.place`` writes it; empty where it waits in vain, since the limit
-        was lowered: then nobody waits behind it.
+        Which limit keeps it waiting, as ``limits.Limit.place`` writes it; empty where nobody waits behind it: the limit
+        was lowered, and it waits in vain; or its load has its fair share already.
     reason : str
         The same, in words.
     place : int
-        How many are before it, and itself; 0 before the line was looked at.
+        How many are before it, and itself; 0 where that is not known. Filled in where a record is shown: the store does
+        not keep it, or each that leaves the line would change the records of all behind.
     """
 
     since: float
@@ -288,7 +293,7 @@ class Cluster:
     queued : bool
         Whether it was never let in: it holds nothing and starts nothing until there is room.
     waiting : Waiting or None
-        Its place in the line, while it waits to be let in, or for workers that were asked for by hand.
+        Its place in the line, while it waits to be let in, or for workers that were asked for.
     alias : str
         What its owner calls it, if anything (see ``model/naming.py``).
     labels : mapping of str to str

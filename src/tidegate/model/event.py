@@ -9,7 +9,9 @@ from typing import Any
 REQUESTED = "cluster-requested"
 """``data`` has ``options``, and ``note`` where it begins otherwise than it was asked for."""
 WAITING = "cluster-waiting"
-"""It waits in line for room under a limit; ``data`` has ``place`` and ``reason``."""
+"""It waits in line for room under a limit; ``data`` has ``reason``. Where one follows the cluster, it
+comes for each change of the place too, with ``place``; then it is on no record, and bears the number of the event
+before it."""
 STARTING = "cluster-starting"
 RUNNING = "cluster-running"
 STOPPING = "cluster-stopping"
@@ -29,6 +31,9 @@ ENDING = "cluster-ending"
 """It is going to end by itself, if nothing changes; ``data`` has ``code`` (of the reason) and ``at``."""
 KEPT = "cluster-kept"
 """An end that was announced is off, or somebody asked to keep it; ``data`` has ``until`` (null: no time was named)."""
+LOOK = "look"
+"""Nothing happened, but what the cluster shows is no longer true, such as when it ends: read it again. It is on no
+record, and bears the number of the event before it."""
 
 SHARED = "share-given"
 """Somebody was given a share, or another right; ``data`` has ``grantee``, ``right``, ``by``."""

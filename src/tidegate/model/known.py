@@ -47,7 +47,7 @@ GATEWAYS_OWN = (
     Option(
         "lifetime",
         Kind.FLOAT,
-        None,
+        0.0,  # never
         label="Lifetime",
         help="The cluster is stopped so long after it was made.",
         minimum=1,

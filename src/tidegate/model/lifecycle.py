@@ -30,6 +30,7 @@ from dataclasses import replace
 
 from tidegate.model import ends, reasons
 from tidegate.model import event as events
+from tidegate.model.clocks import CLOCK_STEP
 from tidegate.model.cluster import Cluster, ClusterSpec, ClusterState, Reason, Target, WorkerState
 from tidegate.model.durations import describe_duration
 from tidegate.model.event import Event
@@ -85,23 +86,22 @@ def due(cluster: Cluster, now: float) -> float | None:
     return min((m - now for m in moments if now < m < math.inf), default=None)
 
 
-CLOCK_STEP = 5.0
-"""Seconds by which a record may lie ahead of the clock: less is waited for, more means that the clock was set back."""
-
-
 def rewind(cluster: Cluster, now: float) -> Cluster:
     """Return the record as it is to be after the clock was set back; the same record if it was not.
 
     Every look would otherwise count as too old until the clock has caught up, and nothing would be done till then.
     """
     times = [cluster.changed_at, ends.latest_moment(cluster.activity), *(w.changed_at for w in cluster.workers)]
+    waiting = cluster.waiting
+    times += [waiting.since] if waiting is not None else []
     if cluster.state.ended or max(times) <= now + CLOCK_STEP:
         return cluster
     workers = tuple(replace(w, changed_at=min(w.changed_at, now)) for w in cluster.workers)
     groups = tuple(replace(g, retry_at=min(g.retry_at, now)) for g in cluster.groups)
     activity = ends.rewound(cluster.activity, now)
+    waiting = replace(waiting, since=min(waiting.since, now)) if waiting is not None else None
     changed_at = min(cluster.changed_at, now)
-    return replace(cluster, changed_at=changed_at, workers=workers, groups=groups, activity=activity)
+    return replace(cluster, changed_at=changed_at, workers=workers, groups=groups, activity=activity, waiting=waiting)
 
 
 def _plan_start(cluster: Cluster, seen: Seen | None, now: float) -> list[Step]:

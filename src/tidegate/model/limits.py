@@ -6,7 +6,8 @@ How to think about it
   each member of a group, ...) so much of a *resource*. Rules are not yet limits: several may speak of the same thing.
 * A **limit** is what comes of the rules for one owner: within a *scope* (the user, a group, the gateway) all clusters
   together hold no more than so much. For a user the rule that names them stands before those for each member of
-  their groups (of which the most generous holds), and those before the one for every user.
+  their groups (of which the most generous holds), and those before the one for every user. A group may be meant by a
+  pattern (``project-*``): what is said of it then holds for each group that is like it, and for each by itself.
 * What a cluster **holds** is a pure function of its record, ``holding_of``: what it may have running without asking
   again. So it is the *wanted* size where that is larger than what runs, and what is being stopped still holds.
 * The **ledger** is what the others hold within each scope. Whoever makes a cluster hold more does it in the transaction
@@ -25,6 +26,8 @@ from enum import Enum
 from tidegate.model.amounts import NOTHING, ROUNDING, Amounts, Resource
 from tidegate.model.cluster import Cluster, ClusterSpec, Target, WorkerState
 from tidegate.model.errors import Invalid
+from tidegate.model.patterns import is_pattern, nearest
+from tidegate.model.policy import Capacity
 from tidegate.model.share import LONGEST_NAME
 
 
@@ -122,9 +125,11 @@ class Subject:
             case SubjectKind.USER:
                 return f"for {self.name}" if self.name else "for each user"
             case SubjectKind.EACH:
-                return f"for each member of the group {self.name}"
+                which = "a group like" if is_pattern(self.name) else "the group"
+                return f"for each member of {which} {self.name}"
             case SubjectKind.GROUP:
-                return f"for the group {self.name} together"
+                which = "each group like" if is_pattern(self.name) else "the group"
+                return f"for {which} {self.name} together"
             case SubjectKind.GATEWAY:
                 return "for the whole gateway"
 
@@ -220,6 +225,10 @@ class Rules:
         self, rules: Iterable[Rule] = (), *, waits: bool = False, weights: Mapping[str, float] | None = None
     ) -> None:
         self._rules = {(rule.subject, rule.resource): rule for rule in rules}
+        self._of_groups: dict[tuple[SubjectKind, Resource], dict[str, Rule]] = {}
+        for (subject, resource), rule in self._rules.items():
+            if subject.kind in _NAMED:
+                self._of_groups.setdefault((subject.kind, resource), {})[subject.name] = rule
         self.waits = waits
         self.weights = dict(weights or {})
 
@@ -232,7 +241,7 @@ class Rules:
 
     def of_clusters(self) -> tuple[Limit, ...]:
         """Return what holds for each cluster by itself."""
-        return tuple(_finite(self._limit(ONE_CLUSTER, r, [Subject(SubjectKind.CLUSTER)]) for r in Resource))
+        return tuple(_finite(self._limit(ONE_CLUSTER, r, Subject(SubjectKind.CLUSTER)) for r in Resource))
 
     def limits_of(self, owner: str, groups: Collection[str]) -> tuple[Limit, ...]:
         """Return what holds for the clusters of ``owner``, who is in these groups."""
@@ -241,25 +250,28 @@ class Rules:
             limits.append(self._of_user(Scope(ScopeKind.USER, owner), resource, groups))
             for group in sorted(groups):
                 subject = Subject(SubjectKind.GROUP, group)
-                limits.append(self._limit(Scope(ScopeKind.GROUP, group), resource, [subject]))
-            limits.append(self._limit(GATEWAY, resource, [Subject(SubjectKind.GATEWAY)]))
+                limits.append(self._limit_of_group(Scope(ScopeKind.GROUP, group), resource, subject))
+            limits.append(self._limit(GATEWAY, resource, Subject(SubjectKind.GATEWAY)))
         return tuple(_finite(limits))
 
     def _of_user(self, scope: Scope, resource: Resource, groups: Collection[str]) -> Limit | None:
-        each = [Subject(SubjectKind.EACH, group) for group in sorted(groups)]
+        each = [self._limit_of_group(scope, resource, Subject(SubjectKind.EACH, group)) for group in sorted(groups)]
+        most_generous = max((limit for limit in each if limit), key=lambda limit: limit.amount, default=None)
         return (
-            self._limit(scope, resource, [Subject(SubjectKind.USER, scope.name)])
-            or self._limit(scope, resource, each)
-            or self._limit(scope, resource, [Subject(SubjectKind.USER)])
+            self._limit(scope, resource, Subject(SubjectKind.USER, scope.name))
+            or most_generous
+            or self._limit(scope, resource, Subject(SubjectKind.USER))
         )
 
-    def _limit(self, scope: Scope, resource: Resource, subjects: Collection[Subject]) -> Limit | None:
-        """Return the most generous of what is said for these subjects."""
-        said = [rule for subject in subjects if (rule := self._rules.get((subject, resource))) is not None]
-        if not said:
-            return None
-        rule = max(said, key=lambda rule: rule.amount)
-        return Limit(scope, resource, rule.amount, rule.subject)
+    def _limit(self, scope: Scope, resource: Resource, subject: Subject) -> Limit | None:
+        rule = self._rules.get((subject, resource))
+        return None if rule is None else Limit(scope, resource, rule.amount, subject)
+
+    def _limit_of_group(self, scope: Scope, resource: Resource, subject: Subject) -> Limit | None:
+        """Return what is said of a group, by its name or by the first pattern that it is like."""
+        said = self._of_groups.get((subject.kind, resource), {})
+        name = nearest(subject.name, said)
+        return None if name is None else Limit(scope, resource, said[name].amount, subject)
 
 
 def _finite(limits: Iterable[Limit | None]) -> Iterable[Limit]:
@@ -287,6 +299,9 @@ class Ledger:
         The time, in seconds since the epoch.
     spent : str or None
         The budget, in words, that is spent for which it counts: nothing more is given then.
+    fair : mapping of str to Capacity
+        For groups whose load asks for more than their fair share of what is scarce, by name: that share, and why no
+        more (``model/pressure.py``).
     """
 
     limits: tuple[Limit, ...] = ()
@@ -295,6 +310,7 @@ class Ledger:
     line: int | None = None
     at: float = 0.0
     spent: str | None = None
+    fair: Mapping[str, Capacity] = field(default_factory=dict)
 
     def besides(self, limit: Limit) -> float:
         """Return how much of a limit others use."""

@@ -72,6 +72,25 @@ class Offer:
             yield replace(profile, values=values)
 
 
+class ChoiceLabels:
+    """What people read for the values of choices, whoever they are. One of a gateway, and equal only to itself."""
+
+    def __init__(self, offer: Offer) -> None:
+        self._labels: dict[str, dict[str, str]] = {}
+        for option in offer.options:
+            for one in (option, *(variant.option for variant in offer.by_group.get(option.name, ()))):
+                if one.kind is Kind.CHOICE:
+                    labels = zip(one.choices, one.labels or one.choices, strict=True)
+                    self._labels[option.name] = dict(labels) | self._labels.get(option.name, {})
+
+    def told(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of a cluster, with the choices by what people read for them."""
+        return {name: self._label(name, value) for name, value in options.items()}
+
+    def _label(self, name: str, value: Any) -> Any:
+        return self._labels[name].get(value, value) if name in self._labels and isinstance(value, str) else value
+
+
 def names_of(principal: Principal) -> dict[str, str]:
     """Return what can stand in any text of the administrator, and what it stands for."""
     return {"user": principal.name, "groups": ",".join(sorted(principal.groups))}

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from tidegate.model.durations import parse_duration
+from tidegate.model.durations import NEVER, parse_duration
 from tidegate.model.errors import Invalid
 from tidegate.model.patterns import is_like
 from tidegate.model.profiles import PROFILE, Profile
@@ -149,6 +149,11 @@ class Option:
         return dict.fromkeys(value, MASK) if self.secret else value
 
     @property
+    def is_span(self) -> bool:
+        """Whether it is a time after which something ends, so that none at all is never."""
+        return (self.target or self.name) in ("idle_timeout", "lifetime")
+
+    @property
     def all_choices(self) -> Mapping[str, str]:
         """What a choice may be, to each what people read for it; a default of the administrator's among them."""
         labels = self.labels or self.choices
@@ -161,6 +166,8 @@ class Option:
             return ", ".join(f"{name}={text}" for name, text in self.told(value).items()) or "nothing"
         if self.kind is Kind.CHOICE and isinstance(value, str):
             return self.all_choices.get(value, value)
+        if self.is_span and value == 0:
+            return NEVER
         return f"{value:g} {self.unit}" if self.unit and isinstance(value, int | float) else f"{value}"
 
     def may_be(self) -> str:
@@ -173,6 +180,8 @@ class Option:
         if self.patterns:
             return f"text like {' or '.join(self.patterns)}"
         low, high = self.minimum, self.maximum
+        if self.is_span and low == 0:
+            return f"{'any time' if high is None else f'at most {self.describe(high)}'}, or {NEVER}"
         if low is not None and high is not None:
             return f"{self.describe(low)} to {self.describe(high)}"
         if low is not None:
@@ -189,7 +198,7 @@ class Option:
         low, high = self.minimum, self.maximum
         if (low is None or normal >= low) and (high is None or normal <= high):
             return None
-        if low is not None and high is not None:
+        if low is not None and high is not None and not (self.is_span and low == 0):
             return f"it must lie between {self.describe(low)} and {self.describe(high)}"
         return f"it must be {self.may_be()}"
 
@@ -245,14 +254,11 @@ def _parse_memory(option: Option, text: str) -> float:
 
 def _parse_minutes(option: Option, text: str) -> float:
     try:
-        return float(text) if _is_plain(text) else parse_duration(text) / 60
+        minutes = parse_duration(text) / 60 if any(c.isalpha() for c in text) else float(text)
+        return 0.0 if option.is_span and minutes == math.inf else minutes
     except ValueError:
         rule = "write a number of minutes, or text with a unit such as '90 min', '8 h' or '2 days'"
         raise option._refuse(text, rule) from None
-
-
-def _is_plain(text: str) -> bool:
-    return not any(c.isalpha() for c in text)
 
 
 def _to_string(option: Option, value: Any) -> str:
@@ -298,16 +304,21 @@ def _to_name(option: Option, name: Any) -> str:
     return name
 
 
+def _called(option: Option, name: str) -> str:
+    """Return a name in a mapping as it may be repeated: what looks like none may be a secret in the wrong place."""
+    return _show(name) if name.isidentifier() or not option.secret else "one of its names"
+
+
 def _to_text(option: Option, name: str, text: Any) -> str:
     if isinstance(text, int | float) and not isinstance(text, bool):
         text = str(text)
     if not isinstance(text, str):
-        raise option._refuse(text, f"what {_show(name)} stands for must be text: write it in quotes")
+        raise option._refuse(text, f"what {_called(option, name)} stands for must be text: write it in quotes")
     if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
-        raise option._refuse(text, f"what {_show(name)} stands for has characters in it that no text has")
+        raise option._refuse(text, f"what {_called(option, name)} stands for has characters in it that no text has")
     if option.secret and text == MASK:
         if name not in (option.default or {}):
-            rule = f"{MASK} stands for a text that is not shown; say what {_show(name)} is"
+            rule = f"{MASK} stands for a text that is not shown; say what {_called(option, name)} is"
             raise option._refuse(text, rule)
         return str(option.default[name])
     return text

@@ -40,6 +40,21 @@ def is_like(text: str, pattern: str) -> bool:
     return len(text) in places
 
 
+def nearest(text: str, names: Iterable[str]) -> str | None:
+    """Return which of ``names``, in their order, means ``text``: itself, else the first that it is like; or None.
+
+    >>> nearest("project-ice", ["project-*", "project-ice"]), nearest("project-sea", ["project-*", "*"])
+    ('project-ice', 'project-*')
+    """
+    known = list(names)
+    return text if text in known else next((name for name in known if is_like(text, name)), None)
+
+
+def is_pattern(name: str) -> bool:
+    """Return whether a name may mean others than itself."""
+    return "*" in name or "?" in name
+
+
 def _up_to_slashes(text: str, starts: set[int]) -> Iterable[int]:
     reached = False
     for at in range(len(text) + 1):

@@ -68,6 +68,8 @@ def shared_rights(principal: Principal, cluster: Cluster) -> Rights:
 def usable_rights(principal: Principal, cluster: Cluster) -> Rights:
     """Return the same without what the credential is not good for by which ``principal`` proved who they are."""
     rights = rights_of(principal, cluster)
+    if principal.scope is Scope.METRICS:
+        return NOTHING
     return rights if principal.scope is Scope.FULL else rights & VIEWERS
 
 

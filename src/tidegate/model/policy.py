@@ -58,7 +58,8 @@ def fit_adaptive(most: Capacity, now: Capacity, minimum: Any, maximum: Any) -> t
     if bounds.minimum == low and (high is None or bounds.maximum == high):
         return bounds, None
     limit = now if low > now.max_workers else most
-    asked = f"`maximum={high}, minimum={low}`"
+    # As dask-gateway says it: without a bound above, the limit is what was asked for.
+    asked = f"`maximum={most.max_workers if high is None else high}, minimum={low}`"
     used = f"`maximum={bounds.maximum}, minimum={bounds.minimum}`"
     return bounds, (
         f"Adapt with {asked} workers would exceed resource limit of {limit.max_workers} workers. Using {used} instead."

@@ -12,6 +12,8 @@ class Scope(str, Enum):
     FULL = "full"
     READ_ONLY = "read-only"
     """To see and read: it changes nothing, connects to nothing and makes no other credentials."""
+    METRICS = "metrics"
+    """To read the figures for monitoring, if its owner is an administrator: nothing else, of nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,12 @@ class Principal:
         nothing that is made with it may be good for longer. None for never, and where there is none.
     actor : str
         The administrator who acts on behalf of this principal; empty where they act themselves.
+    server : str
+        The notebook server of a JupyterHub whose token they proved it by, as the Hub writes it (``alice/``,
+        ``alice/gpu``); empty where it was none.
+    origin : str
+        Where ``method`` is only what came of a login (a session, a personal token): which authenticator vouched then.
+        Empty where that is not known, and where ``method`` says it.
     """
 
     name: str
@@ -48,6 +56,17 @@ class Principal:
     token: str = ""
     until: float | None = None
     actor: str = ""
+    server: str = ""
+    origin: str = ""
+
+    @property
+    def first_method(self) -> str:
+        """Which authenticator it all goes back to.
+
+        >>> Principal("bob", method="session", origin="oidc").first_method
+        'oidc'
+        """
+        return self.origin or self.method
 
     @property
     def who(self) -> str:
@@ -63,8 +82,9 @@ class Principal:
 class Token:
     """A personal credential, as it is kept: of the secret itself only a hash is stored.
 
-    ``principal`` is who it was made for, as far as that is stored: name, groups, role. ``used_at`` is when it was last
-    presented, to the day (of UTC): the first time that day, None for never.
+    ``principal`` is who it was made for, as far as that is stored: name, groups, role, and as ``method`` the one by
+    which they had logged in (``token`` where that is not known). ``used_at`` is when it was last presented, to the day
+    (of UTC): the first time that day, None for never.
     """
 
     id: str
@@ -78,4 +98,6 @@ class Token:
     @property
     def bearer(self) -> Principal:
         """Who presents it."""
-        return replace(self.principal, scope=self.scope, token=self.id, until=self.expires_at)
+        made = self.principal
+        origin = "" if made.method == "token" else made.method
+        return replace(made, method="token", origin=origin, scope=self.scope, token=self.id, until=self.expires_at)

@@ -22,6 +22,8 @@ IDLE = "idle"
 NO_CLIENT = "no-client"
 LIFETIME = "lifetime"
 BUDGET = "budget"
+HUB_SERVER_STOPPED = "hub-server-stopped"
+HUB_USER_REMOVED = "hub-user-removed"
 
 SENTENCES = {
     SCHEDULER_EXITED: "The scheduler ended by itself: {why}",
@@ -39,9 +41,11 @@ SENTENCES = {
     NO_CLIENT: "Stopped, since all its clients were gone for {time} and nothing ran on it",
     LIFETIME: "Stopped, since it has run for {time}: its maximum lifetime",
     BUDGET: "Stopped, since a budget is spent: {why}",
+    HUB_SERVER_STOPPED: "Stopped, since the notebook server from which it was made was stopped: {server}",
+    HUB_USER_REMOVED: "Stopped, since JupyterHub no longer has its owner {user}",
 }
 
-WANTED = frozenset({STOPPED_BY, IDLE, NO_CLIENT, LIFETIME, BUDGET})
+WANTED = frozenset({STOPPED_BY, IDLE, NO_CLIENT, LIFETIME, BUDGET, HUB_SERVER_STOPPED, HUB_USER_REMOVED})
 """The codes of clusters that end as somebody wanted: they are STOPPED then, and nothing has FAILED."""
 
 

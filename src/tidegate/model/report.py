@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from tidegate.model import ends
 from tidegate.model.cluster import Cluster, ClusterState, SchedulerFacts, Target, Worker, WorkerState
 from tidegate.model.event import Event
+from tidegate.model.line import tidied
 from tidegate.model.workers import worker_counts, workers_event
 
 
@@ -88,7 +89,7 @@ def absorb(
             asked = max(group.adaptive.minimum, min(report.demand[group.name], upper))
             # Less is given at once. For more there has to be room: ``admission.grow``.
             after = after.with_group(replace(group, wanted=min(asked, group.wanted), asked=asked))
-    after = ends.hear(after, report.idle, report.answer, now, clientless)
+    after = ends.hear(tidied(after), report.idle, report.answer, now, clientless)
     changed = worker_counts(after) != worker_counts(cluster)
     return after, (workers_event(after),) if changed else ()
 

@@ -15,6 +15,7 @@ from tidegate.model.cluster import Adaptive, Cluster, ClusterState, Target, Work
 from tidegate.model.errors import Conflict, Invalid
 from tidegate.model.event import Event
 from tidegate.model.limits import Ledger
+from tidegate.model.line import tidied
 from tidegate.model.principal import Principal
 
 LARGEST_LIMIT = 1_000_000
@@ -67,7 +68,10 @@ def scale(cluster: Cluster, group: str, count: int, by: Principal, ledger: Ledge
     asked, note = min(count, admission.most_workers(cluster, before, ledger.alone()).max_workers), size.note
     waits = ledger.line is not None and asked > size.count
     if waits and note is not None:
-        note = f"{note} The others follow when there is room."
+        note = f"{note} The others follow when {'there is room' if ledger.spent is None else 'the budget allows it'}."
+    if waits and (before.adaptive is not None or asked > (before.asked or 0)):
+        # More than it waits for by hand: for that it waits from now on.
+        cluster = replace(cluster, waiting=None)
     after = replace(before, wanted=size.count, adaptive=None, asked=asked if waits else None)
     sized = _resized(cluster, after, by, note)
     return replace(sized, cluster=admission.settle(sized.cluster, ledger))
@@ -79,13 +83,14 @@ def adapt(cluster: Cluster, group: str, minimum: Any, maximum: Any, by: Principa
     now = admission.most_workers(cluster, before, ledger)
     ever = admission.most_workers(cluster, before, ledger.alone())
     bounds, note = policy.fit_adaptive(ever, now, minimum, maximum)
-    # The load asks for itself, and does not stand in line.
+    # It is the load that asks from now on, and its wait begins then.
     return _resized(replace(cluster, waiting=None), _within(before, bounds), by, note)
 
 
 def stop_adapting(cluster: Cluster, group: str, by: Principal) -> Sized:
     """Leave a group at the size that it has."""
-    return _resized(cluster, replace(_group(cluster, group), adaptive=None, asked=None), by)
+    sized = _resized(cluster, replace(_group(cluster, group), adaptive=None, asked=None), by)
+    return replace(sized, cluster=tidied(sized.cluster))
 
 
 def limit(cluster: Cluster, most: int, by: Principal) -> Sized:
@@ -103,7 +108,7 @@ def limit(cluster: Cluster, most: int, by: Principal) -> Sized:
     who = by.who if by.actor else f"administrator {by.who}"
     spec = replace(cluster.spec, max_workers=most, max_workers_reason=f"set by {who}")
     groups = tuple(_drawn_in(group, most) for group in cluster.groups)
-    limited = replace(cluster, spec=spec, groups=groups)
+    limited = tidied(replace(cluster, spec=spec, groups=groups))
     if limited == cluster:
         return Sized(cluster, ())
     words = f"At most {_workers(most)} may run: set by {who}"
@@ -141,7 +146,8 @@ def _within(group: WorkerGroup, bounds: Adaptive) -> WorkerGroup:
 
 def _group(cluster: Cluster, name: str) -> WorkerGroup:
     if cluster.state is not ClusterState.RUNNING or cluster.target is not Target.RUNNING:
-        raise Conflict(f"cluster {cluster.name} is not running")
+        why = f": {cluster.reason.message}" if cluster.reason is not None else ""
+        raise Conflict(f"cluster {cluster.name} is not running{why}")
     try:
         return cluster.group(name)
     except KeyError:

@@ -53,10 +53,13 @@ NOTHING = Use()
 # -- metering ----------------------------------------------------------------------------------------------------------
 
 
-def rate_of(cluster: Cluster) -> Use:
-    """Return what a cluster uses in one second, as its record stands."""
+def rate_of(cluster: Cluster, workers: int | None = None) -> Use:
+    """Return what a cluster uses in one second, as its record stands.
+
+    ``workers`` is how many run, where somebody has counted that without loading them.
+    """
     spec, prices = cluster.spec, cluster.prices
-    count = sum(_runs(worker) for worker in cluster.workers)
+    count = sum(map(runs, cluster.workers)) if workers is None else workers
     has_scheduler = cluster.started_at is not None and cluster.state in (ClusterState.RUNNING, ClusterState.STOPPING)
     cores = count * spec.worker_cores + has_scheduler * spec.scheduler_cores
     gib = (count * spec.worker_memory + has_scheduler * spec.scheduler_memory) / GIB
@@ -65,7 +68,8 @@ def rate_of(cluster: Cluster) -> Use:
     return Use(cores, gib, gpus, hourly / HOUR_SECONDS)
 
 
-def _runs(worker: Worker) -> bool:
+def runs(worker: Worker) -> bool:
+    """Whether a worker uses anything."""
     # One that is let go holds what it has until nothing of it is left; one that never came to run has nothing.
     let_go = worker.state is WorkerState.STOPPING and worker.started_at is not None
     return worker.state is WorkerState.RUNNING or let_go
@@ -156,11 +160,11 @@ class Books:
     total: Use
 
 
-def running_lines(cluster: Cluster, metered_at: float | None, now: float) -> Iterator[Line]:
-    """Yield what a cluster has used since it was last booked, day by day."""
+def running_lines(cluster: Cluster, metered_at: float | None, now: float, workers: int | None = None) -> Iterator[Line]:
+    """Yield what a cluster has used since it was last booked, day by day; ``workers`` as in ``rate_of``."""
     if metered_at is None:
         return
-    for day, use in split(rate_of(cluster), metered_at, now):
+    for day, use in split(rate_of(cluster, workers), metered_at, now):
         yield Line(use, day, cluster.owner, None, cluster.name, cluster.alias, cluster.owner_groups)
 
 

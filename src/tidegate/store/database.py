@@ -50,7 +50,7 @@ class Database:
     ----------
     folder : Path
         The data folder: it holds the sealing key, and the SQLite database unless ``url`` says otherwise.
-    url : str, optional
+    url : str or sqlalchemy.URL, optional
         Where the database is: ``postgresql://USER@HOST/NAME``, or ``sqlite:////PATH``.
     clock : callable, optional
         Returns the time in seconds since the epoch; events are dated with it.
@@ -62,7 +62,7 @@ class Database:
         self,
         folder: Path,
         *,
-        url: str | None = None,
+        url: str | URL | None = None,
         clock: Callable[[], float] = time.time,
         busy_timeout: float = BUSY_TIMEOUT,
     ) -> None:

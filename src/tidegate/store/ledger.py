@@ -52,7 +52,7 @@ def _values(cluster: Cluster) -> dict[str, Any]:
         "clusters": held.clusters,
         "workers": held.workers,
         "cores": held.cores,
-        "memory": held.memory,
+        "memory": float(held.memory),  # a whole number may be larger than SQLite takes
         "gpus": held.gpus,
         "waits_for": waits_for(cluster),
     }

@@ -15,7 +15,6 @@ from sqlalchemy import Connection, Row, Select, Table, bindparam, delete, func, 
 from tidegate.model import naming
 from tidegate.model.cluster import Cluster, ClusterState, Target, Worker, WorkerGroup
 from tidegate.model.event import Event, RecordedEvent
-from tidegate.model.usage import Books, Query
 from tidegate.store import ledger, rows, tables, usage
 from tidegate.store.base import Changes, StaleRecord, Token
 
@@ -25,7 +24,6 @@ NAMES_AT_ONCE = 500
 LARGEST_ID = 2**63 - 1
 """What a column holds. A client may well ask for events after 10**30: there are none."""
 
-_ACTIVE_STATES = [state for state in ClusterState if not state.ended]
 _ENDED_STATES = [state for state in ClusterState if state.ended]
 ENDED = [state.value for state in _ENDED_STATES]
 ACTIVE = [state.value for state in ClusterState if not state.ended]
@@ -110,12 +108,6 @@ def active_clusters(connection: Connection) -> list[Cluster]:
     c = tables.clusters.c
     query = select(tables.clusters).where(c.state.in_(ACTIVE)).order_by(c.created_at, c.name)
     return _load_clusters(connection, query)
-
-
-def read_books(connection: Connection, query: Query, now: float) -> Books:
-    """Return what was used until now."""
-    running = find_clusters(connection, query.user, _ACTIVE_STATES, None, LARGEST_ID)
-    return usage.read_books(connection, query, running, now)
 
 
 def prune_clusters(connection: Connection, before: float) -> list[str]:

@@ -198,6 +198,7 @@ def _spec_document(spec: ClusterSpec) -> Values:
         "no_client_timeout": spec.no_client_timeout,
         "lifetime": spec.lifetime,
         "end_warning": spec.end_warning,
+        "hub_server": spec.hub_server,
         "extra": dict(spec.extra),
     }
 
@@ -229,6 +230,7 @@ def _activity_document(activity: Activity) -> Values | None:
         "spent_since": activity.spent_since,
         "spent_grace": activity.spent_grace,
         "spent_why": activity.spent_why,
+        "at_hub": activity.at_hub,
     }
 
 
@@ -242,7 +244,7 @@ def _waiting_document(cluster: Cluster) -> Values | None:
     place = cluster.waiting
     if place is None and not cluster.queued:
         return None
-    line = None if place is None else [place.since, place.limit, place.reason, place.place]
+    line = None if place is None else [place.since, place.limit, place.reason]
     return {"queued": cluster.queued, "line": line}
 
 
@@ -250,7 +252,7 @@ def _to_waiting(document: Values | None) -> Values:
     if document is None:
         return {}
     line = document["line"]
-    return {"queued": document["queued"], "waiting": None if line is None else Waiting(*line)}
+    return {"queued": document["queued"], "waiting": None if line is None else Waiting(*line[:3])}
 
 
 def _sharing_document(cluster: Cluster) -> Values | None:

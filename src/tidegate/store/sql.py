@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import InvalidToken
-from sqlalchemy import Connection
+from sqlalchemy import URL, Connection
 
 from tidegate.model.admission import Admission
 from tidegate.model.amounts import Amounts, Resource
 from tidegate.model.audit import Entry, RecordedEntry, Wanted
+from tidegate.model.clocks import Jumps
 from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.errors import BackendFailed
 from tidegate.model.event import Event, RecordedEvent
@@ -46,10 +47,12 @@ class SqlStore(Database, Store):
     ----------
     folder : Path
         The data folder: it holds the sealing key, and the SQLite database unless ``url`` says otherwise.
-    url : str, optional
+    url : str or sqlalchemy.URL, optional
         Where the database is: ``postgresql://USER@HOST/NAME``, or ``sqlite:////PATH``.
     clock : callable, optional
         Returns the time in seconds since the epoch; events are dated with it.
+    steady : callable, optional
+        Returns seconds that nobody sets; from it the store knows that the clock was set. By default it does not.
     busy_timeout : float, optional
         Seconds to wait for a database that another process holds.
     """
@@ -58,11 +61,14 @@ class SqlStore(Database, Store):
         self,
         folder: Path,
         *,
-        url: str | None = None,
+        url: str | URL | None = None,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] | None = None,
         busy_timeout: float = BUSY_TIMEOUT,
     ) -> None:
         super().__init__(folder, url=url, clock=clock, busy_timeout=busy_timeout)
+        self._jumps = Jumps(clock, steady)
+        self._has_looked_at_clock = False
         self._last_written: dict[str, Cluster] = {}
         self._latest = SharedQuestion(lambda: self._read(queries.latest_change))
 
@@ -129,6 +135,7 @@ class SqlStore(Database, Store):
             queries.insert_events(connection, saved, events, now)
 
         def transaction() -> Cluster:
+            self._follow_clock()
             with our_words(), for_mode(self._engine, mode).begin() as connection:
                 write(connection)
             # After the commit, and still on the writer's thread.
@@ -153,6 +160,7 @@ class SqlStore(Database, Store):
             return saved
 
         def transaction() -> Cluster | None:
+            self._follow_clock()
             with our_words(), for_mode(self._engine, Mode.WRITE).begin() as connection:
                 saved = write(connection)
             if saved is not None:
@@ -209,7 +217,24 @@ class SqlStore(Database, Store):
 
     async def usage(self, query: Query) -> Books:
         """Return what was used."""
-        return await self._read(queries.read_books, query, self._clock())
+        if self._has_to_follow_clock:
+            await self._run(self._writer, self._follow_clock)
+        return await self._read(usage.read_books, query, self._clock())
+
+    @property
+    def _has_to_follow_clock(self) -> bool:
+        return not self._has_looked_at_clock or self._jumps.look() != 0
+
+    def _follow_clock(self) -> None:
+        """If the clock was set, see that nobody is billed for it. On the writer's thread, before anything is booked."""
+        if not self._has_to_follow_clock:
+            return
+        jump = self._jumps.look()
+        with our_words(), for_mode(self._engine, Mode.WRITE).begin() as connection:
+            usage.follow_clock(connection, jump, self._clock())
+        # After the commit: who dies in between has forgotten what the clock was.
+        self._jumps.accept(jump)
+        self._has_looked_at_clock = True
 
     async def prune_usage(self, before: int) -> int:
         """Delete what was used on the days before that one."""

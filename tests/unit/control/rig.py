@@ -28,6 +28,7 @@ from tidegate.model.limits import Rules
 from tidegate.model.offer import Offer
 from tidegate.model.principal import Principal
 from tidegate.model.report import Report, Wanted
+from tidegate.store.base import Store
 
 ALICE = Principal("alice")
 MALLORY = Principal("mallory")
@@ -100,13 +101,16 @@ class Rig:
         options: Offer | None = None,
         hook: Hook | None = None,
         interval: float = 0.05,
+        store: Store | None = None,
+        simulation: Simulation | None = None,
+        clock: ManualClock | None = None,
     ) -> None:
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.tables = Tables()
-        self.store = MemoryStore(self.tables, self.clock)
+        self.store: Store = store or MemoryStore(self.tables, self.clock)
         self.bus = Bus()
         self.records = Records(self.store, self.bus, rules)
-        self.simulation = Simulation(self.clock, Script())
+        self.simulation = simulation or Simulation(self.clock, Script())
         self.backend = CountingBackend(self.simulation, self.clock)
         backends = {"sim": self.backend}
         self.routing = Routing(self.store, folder)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.in_process import Gateway, gateway_in_process
-from tidegate.control.budgets import BudgetWatch
+from tests.in_process import NOW, Gateway, gateway_in_process
+from tidegate.control.budgets import INTERVAL, BudgetWatch
+from tidegate.control.bus import Bus
+from tidegate.control.records import Records
 from tidegate.model.budgets import Budget, Budgets, Measure
-from tidegate.model.errors import LimitReached
+from tidegate.model.cluster import Cluster
+from tidegate.model.errors import Busy, LimitReached
 from tidegate.model.limits import Subject
 from tidegate.model.principal import Principal
 
@@ -118,3 +123,55 @@ async def test_users_read_how_their_budgets_stand(gateway: Gateway) -> None:
         "user:alice", "core_hours", 10, 6,
     )  # fmt: skip
     assert budget["words"] in (await gateway.browser("alice").get("/usage")).text
+
+
+async def test_who_has_nothing_left_reads_when_some_is_left_again(gateway: Gateway) -> None:
+    """By what was used on each day; to stop something would not help them, and it is not said."""
+    name = await work(gateway, "alice", 2)
+    await gateway.change(name, workers=())
+    gateway.clock.now += 3 * DAY
+    await gateway.become_running(name, workers=1)
+    gateway.clock.now += HOUR
+    await watch_of(gateway).look()
+
+    first = date.fromtimestamp(NOW)
+    refused = (await gateway.client("alice").post(URL, json={})).json()["error"]["message"]
+    assert f"some is left again on {first + timedelta(days=30)} (UTC)" in refused
+    assert "Stop what" not in refused
+    assert "administrator" in refused
+
+
+async def test_a_cluster_that_cannot_be_changed_holds_up_no_other(gateway: Gateway) -> None:
+    """A look goes on behind one that others change all the time."""
+    made = [await work(gateway, "alice", 3) for _ in range(3)]
+
+    class Busily(Records):
+        async def change(self, name: str, alter: Any) -> Cluster | None:
+            if name == made[0]:
+                raise Busy("cannot change it now")
+            return await super().change(name, alter)
+
+    await BudgetWatch(BUDGETS, Busily(gateway.store, Bus()), gateway.clock).look()
+    assert [(await gateway.store.load(n)).activity.spent_since is None for n in made] == [True, False, False]
+
+
+async def test_asking_how_budgets_stand_does_not_add_everything_up_each_time(gateway: Gateway) -> None:
+    """What the last look saw is told for as long as looks are apart; a look reads each record once."""
+    await work(gateway, "alice", 1)
+    watch, asked = watch_of(gateway), []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            asked.append(name)
+            return getattr(gateway.store, name)
+
+    watch._records = Records(Counting(), Bus())  # type: ignore[arg-type]
+    await watch.look()
+    assert sorted(asked) == ["active", "usage", "usage"]
+    asked.clear()
+    gateway.clock.now += INTERVAL
+    assert [one.used for one in await watch.standings("alice", ())] == [4]
+    assert asked == []
+    gateway.clock.now += 1
+    assert (await watch.standings("alice", ()))[0].used > 4
+    assert asked == ["usage", "usage"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.unit.control.rig import ALICE, MALLORY, Rig, rigged
-from tidegate.control.choosing import Choosing
+from tidegate.control.choosing import HOOK_THREADS, Choosing
 from tidegate.model.cluster import Adaptive, ClusterSpec
 from tidegate.model.errors import Busy, Invalid
 from tidegate.model.known import BACKENDS, GATEWAYS_OWN
@@ -84,7 +86,7 @@ async def test_what_a_hook_raises_is_for_the_user(error: Exception) -> None:
         (["a"], "returned no values. Tell them"),
         ({"nope": 1}, "set nope, which this gateway has not declared"),
         ({"worker_cores": "many"}, "cannot set worker_cores to 'many': it must be a whole number"),
-        ({"variables": {"A B": "geheim"}}, "cannot set the environment variable 'A B'"),
+        ({"variables": {"A B": "geheim"}}, "cannot set environment variable number 1"),
     ],
 )
 async def test_what_a_hook_returns_is_checked(answer: Any, words: str) -> None:
@@ -109,6 +111,41 @@ async def test_a_hook_that_hangs_is_left_alone() -> None:
         await choosing.choose(MALLORY, {}, BASE)
         with pytest.raises(Busy, match="options hook did not answer within"):
             await hung
+    finally:
+        leave.set()
+
+
+def test_a_hook_that_hangs_holds_up_no_shutdown() -> None:
+    """A gateway that is to stop stops, whatever code of its administrator is at."""
+    program = (
+        "import asyncio, time\n"
+        "from tests.unit.control.test_choosing import ALICE, BASE, OFFER\n"
+        "from tidegate.control.choosing import Choosing\n"
+        "choosing = Choosing(OFFER, lambda *_: time.sleep(60), hook_seconds=0.1)\n"
+        "try: asyncio.run(choosing.choose(ALICE, {}, BASE))\n"
+        "except Exception as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert "options hook did not answer within" in done.stdout
+
+
+async def test_hooks_that_hang_are_not_piled_up() -> None:
+    """So many go on at a time and no more; when they have come back, others are served."""
+    leave, begun = threading.Event(), []
+
+    def hook(*_: Any) -> None:
+        begun.append(1)
+        leave.wait(30)
+
+    choosing = Choosing(OFFER, hook, hook_seconds=0.5)
+    try:
+        hung = [asyncio.ensure_future(choosing.choose(ALICE, {}, BASE)) for _ in range(HOOK_THREADS + 3)]
+        for one in hung:
+            with pytest.raises(Busy, match="did not answer"):
+                await one
+        assert len(begun) == HOOK_THREADS
+        leave.set()
+        await choosing.choose(ALICE, {}, BASE)
     finally:
         leave.set()
 

@@ -12,6 +12,7 @@ from tidegate.model.amounts import Resource
 from tidegate.model.cluster import ClusterState
 from tidegate.model.errors import Invalid, LimitReached, NotAllowed
 from tidegate.model.limits import Rule, Rules, Subject
+from tidegate.model.line import shortage
 from tidegate.model.principal import Principal
 
 ROOT = Principal("root", admin=True)
@@ -110,7 +111,7 @@ async def test_a_request_waits_until_there_is_room(tmp_path: Path):
         third = await rig.create()
         await rig.reconciler.look_around()
         await rig.turn(second)
-        waiting = [rig.cluster(name).waiting for name in (second, third)]
+        waiting = [(await rig.clusters.get(ALICE, name)).waiting for name in (second, third)]
         assert [place and place.place for place in waiting] == [1, 2]
         assert rig.cluster(second).state is ClusterState.REQUESTED
         assert rig.backend.count("launch") == 1
@@ -122,7 +123,9 @@ async def test_a_request_waits_until_there_is_room(tmp_path: Path):
         assert (rig.cluster(second).state, rig.cluster(second).waiting) == (ClusterState.STARTING, None)
         assert rig.cluster(third).queued
         told = [e.event.message for e in rig.tables.events if e.cluster == third]
-        assert told[-1].startswith("It waits for room as number 1 in line: the limit is 1 cluster for each user")
+        assert told[-1] == "It waits for room: the limit is 1 cluster for each user, of which 1 is in use"
+        shown = (await rig.clusters.entries(ALICE, states=[ClusterState.REQUESTED]))[0].cluster
+        assert shortage(shown)[0].startswith("It waits for room as number 1 in line: the limit is 1 cluster")
 
 
 async def test_what_waits_can_be_stopped(tmp_path: Path):
@@ -243,6 +246,7 @@ async def test_a_limit_of_one_cluster_counts_for_the_next(rig: Rig):
     [
         ("alice", "cores", 1, "cannot tell for whom"),
         ("user", "coffee", 1, "cannot limit 'coffee': choose among clusters, workers"),
+        ("user", "core_hours", 1, "cannot limit 'core_hours': .* budgets are set in the configuration alone"),
         ("user", "cores", "many", "cannot limit cores so"),
         ("cluster", "clusters", 1, "it is one"),
     ],

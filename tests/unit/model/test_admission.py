@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from tests.unit.model.samples import FACTS, HOST, NOW, clusters, looks, make_cluster, make_running
 from tidegate.model import sizing
-from tidegate.model.admission import admit_new, capacity, grow, in_turn, is_short
+from tidegate.model.admission import admit_new, capacity, grow, load_waits
 from tidegate.model.amounts import NOTHING, Amounts, Resource
 from tidegate.model.cluster import Adaptive, Cluster, ClusterSpec, ClusterState, Target, WorkerGroup, WorkerState
 from tidegate.model.errors import Invalid, LimitReached, TidegateError
 from tidegate.model.lifecycle import plan
 from tidegate.model.limits import Ledger, Limit, Rule, Rules, Scope, ScopeKind, Subject, holding_of, scopes_of
+from tidegate.model.line import shortage
 from tidegate.model.observation import ProcessSeen, ProcessState, Seen
 from tidegate.model.policy import Capacity
 from tidegate.model.principal import Principal
@@ -70,6 +71,13 @@ def test_a_cluster_begins_with_what_fits():
     assert "5 workers were to start, and 3 do: the limit is 20 cores for each member" in note
     whole = make_cluster(spec=SPEC, groups=(group,))
     assert admit_new(whole, book("cores", 24, Amounts(cores=14))) == (whole, None)
+
+
+def test_a_cluster_that_may_have_no_worker_is_refused():
+    """As where not even one fits: it would be of no use to anybody."""
+    limits = Rules([Rule(Subject.parse("cluster"), Resource.WORKERS, 0)]).of_clusters()
+    with pytest.raises(LimitReached, match=r"cannot create a cluster: .* the limit is 0 workers for one cluster"):
+        capacity(SPEC, limits, lambda _: Capacity(7, ""))
 
 
 def test_what_one_cluster_may_have():
@@ -136,29 +144,34 @@ def test_the_load_gets_what_fits_and_the_rest_later():
     """What it asks for beyond that stays on record, and is given when there is room."""
     cluster = replace(make_running(wanted=1, adaptive=Adaptive(0, 9)), spec=SPEC)
     asking, _ = absorb(cluster, Report(FACTS, demand={"default": 8}), NOW)
-    assert is_short(asking)
+    assert load_waits(asking)
 
     given_some, (event,) = grow(asking, book("cores", 20, Amounts(cores=10)))
     assert (given_some.group().wanted, given_some.group().asked) == (5, 8)
     assert event.data["wanted"] == 5
+    assert shortage(given_some) == [
+        "A limit leaves room for 5 of the 8 workers that are asked for: the limit is 20 cores for each member of the "
+        "group students"
+    ]
     assert grow(given_some, book("cores", 20, Amounts(cores=10))) == (given_some, ())
 
     whole, _ = grow(given_some, book("cores", 20))
     assert whole.group().wanted == 8
-    assert not is_short(whole)
+    assert not load_waits(whole)
+    assert whole.waiting is None
 
 
-def test_who_has_least_of_what_it_asks_for_is_first():
-    """Whoever asks for a thousand does not take it all each time; by hand nobody waits."""
+def test_the_load_gets_no_more_than_its_fair_size_while_others_want_it():
+    """Though there is room: it is for them, and the record says so."""
+    cluster = replace(make_running(wanted=2, adaptive=Adaptive(0, 9)), spec=SPEC)
+    asking, _ = absorb(cluster, Report(FACTS, demand={"default": 8}), NOW)
+    ledger = replace(book("cores", 20), fair={"default": Capacity(3, "it is shared")})
 
-    def asking(name: str, wanted: int, asked: int | None, **values: object) -> Cluster:
-        group = WorkerGroup(wanted=wanted, asked=asked, adaptive=Adaptive(0, 2000) if asked is not None else None)
-        return replace(make_running(), name=name, groups=(group,), **values)
+    some, _ = grow(asking, ledger)
 
-    active = [asking("most", 500, 1000), asking("least", 1, 10), asking("none", 0, 3, created_at=NOW)]
-    others = [asking("content", 5, 5), asking("by hand", 5, None), asking("ends", 1, 5, target=Target.STOPPED)]
-
-    assert [cluster.name for cluster in in_turn([*others, *active])] == ["none", "least", "most"]
+    assert some.group().wanted == 3
+    assert some.waiting.reason == "it is shared"
+    assert grow(some, ledger) == (some, ())
 
 
 # -- whatever happens --------------------------------------------------------------------------------------------------
@@ -221,10 +234,14 @@ class Gateway:
         self.clusters[cluster.name] = what(cluster)
         return None
 
+    def spec(self) -> ClusterSpec:
+        """Return what the next cluster is like."""
+        return SPEC
+
     def create(self) -> None:
         """Ask for a cluster."""
         owner, name = self.random.choice(list(GROUPS)), f"c{len(self.clusters)}"
-        values = {"name": name, "owner": owner, "spec": SPEC, "created_at": self.now}
+        values = {"name": name, "owner": owner, "spec": self.spec(), "created_at": self.now}
         wanted = WorkerGroup(wanted=self.random.randint(0, 4))
         cluster = replace(make_running(), **values, owner_groups=GROUPS[owner], groups=(wanted,))
         try:

@@ -10,7 +10,7 @@ import pytest
 from tests.contract.store_samples import make_cluster
 from tidegate.model import reasons
 from tidegate.model.admission import admit_new, most_workers, serve
-from tidegate.model.budgets import Budget, Budgets, Measure
+from tidegate.model.budgets import Budget, Budgets, Measure, Standing
 from tidegate.model.cluster import Cluster, ClusterState, WorkerGroup
 from tidegate.model.ends import advance, foreseen, keep, over
 from tidegate.model.errors import LimitReached
@@ -32,6 +32,19 @@ def hours(**used: float) -> dict[Scope, Use]:
     """Return what was used within scopes, in core-hours."""
     scopes = {"alice": ALICE, "ice": ICE, "staff": STAFF}
     return {scopes[name]: Use(core_seconds=number * HOUR) for name, number in used.items()}
+
+
+def test_a_pattern_stands_for_each_group_that_is_like_it() -> None:
+    """Each has a budget of its own, under its own name; what is said of one by name goes before."""
+    said = budgets(("group:s*", 10), ("group:ice", 100), ("group:*", 50))
+
+    found = said.standings("alice", ("ice", "staff", "x"), hours(ice=20, staff=20))
+    assert [(str(one.scope), one.budget.amount, one.used) for one in found] == [
+        ("group:ice", 100, 20), ("group:staff", 10, 20), ("group:x", 50, 0),
+    ]  # fmt: skip
+    spent = said.spent("alice", ("ice", "staff"), hours(ice=20, staff=20))
+    assert spent is not None
+    assert spent.words == "10 core-hours in 30 days for the group staff together, of which 20.0 are used"
 
 
 @pytest.mark.parametrize(
@@ -146,3 +159,27 @@ def test_when_something_is_left_again_it_goes_on() -> None:
     _, (event,) = advance(freed, NOW + 60)
     assert event.message == "The cluster goes on"
     assert foreseen(freed) is None
+
+
+def test_a_budget_of_cost_without_a_currency_is_in_words_too() -> None:
+    """Prices are numbers where nobody says in what."""
+    budget = Budget(Subject.parse("user"), Measure.COST, 50, 30)
+    assert budget.words == "a cost of 50 in 30 days for each user"
+    assert replace(budget, currency="EUR").words == "50 EUR in 30 days for each user"
+
+
+@pytest.mark.parametrize(
+    ("amount", "by_day", "used", "day"),
+    [
+        (10, {71: 4, 80: 7}, 12, 101),
+        (10, {71: 1, 80: 7}, 12, 110),
+        (10, {80: 1}, 30, 130),
+        (0, {80: 1}, 1, None),
+    ],
+    ids=["the first day's", "the second's", "today's", "never"],
+)
+def test_when_some_is_left_again(amount: float, by_day: dict[int, float], used: float, day: int | None) -> None:
+    """When the day leaves the window after which less was used; a budget of nothing never has any."""
+    standing = Standing(Budget(Subject.parse("user"), Measure.CORE_HOURS, amount, 30), ALICE, used)
+    past = {number: Use(core_seconds=n * HOUR) for number, n in by_day.items()}
+    assert standing.left_again(past, today=100) == day

@@ -74,21 +74,37 @@ def test_no_minutes_are_never() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("worker_cores", 0), ("worker_cores", -1), ("worker_memory", 1e308), ("worker_memory", -2)]
+    ("name", "value"),
+    [
+        ("worker_cores", 0),
+        ("worker_cores", -1),
+        ("worker_cores", 1e-308),
+        ("scheduler_cores", 1e308),
+        ("worker_memory", 1e308),
+        ("worker_memory", -2),
+        ("worker_memory", 1e-12),
+        *((name, huge) for name in ("worker_cores", "scheduler_memory", "lifetime") for huge in (10**15, 10**400)),
+        *((name, huge) for name in ("worker_gpus", "worker_threads", "workers") for huge in (10**9, 10**400)),
+    ],
 )
 def test_what_nothing_can_run_is_refused_without_bounds_too(name: str, value: float) -> None:
     """An administrator may forget the bounds: nonsense is refused all the same, and is no internal error."""
-    options = OptionSet((Option(name, Kind.FLOAT, 1.0, unit="GiB"),))
+    kind = Kind.INTEGER if isinstance(value, int) else Kind.FLOAT
+    options = OptionSet((Option(name, kind, 1, unit="GiB" if "memory" in name else ""),))
     with pytest.raises(Invalid, match=f"cannot set {name}"):
         choose(options, **{name: value})
 
 
-@pytest.mark.parametrize("name", ["1A", "A-B", "A B", "A=B", "", "TIDEGATE_AGENT_FILE"])
+RESERVED_NAME = "TIDEGATE_AGENT_FILE"
+
+
+@pytest.mark.parametrize("name", ["1A", "A-B", "A B", "A=B", "", "geheim-token", RESERVED_NAME])
 def test_what_is_no_variable_is_refused(name: str) -> None:
-    """Names that no environment has, and the gateway's own; the text is not repeated."""
+    """Names that no environment has, and the gateway's own; the text is not repeated, nor what may be one."""
     with pytest.raises(Invalid) as caught:
         choose(KNOWN, image="a", lifetime=1, variables={name: "geheim"})
     assert caught.value.field == "variables"
+    assert not name or name == RESERVED_NAME or name not in caught.value.message
     assert "geheim" not in caught.value.message
 
 

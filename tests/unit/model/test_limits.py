@@ -122,6 +122,31 @@ def test_of_several_groups_the_most_generous_holds():
     }
 
 
+def test_a_pattern_stands_for_each_group_that_is_like_it():
+    """Each by itself and under its own name; a name goes before patterns, and of these the first counts."""
+    declared = Rules(
+        [
+            rule("group:project-*", "cores", 10),
+            rule("group:project-ice", "cores", 50),
+            rule("group:*", "cores", 99),
+            rule("each:project-?", "clusters", 2),
+        ]
+    )
+
+    assert limits_of(declared, "alice", "project-ice", "project-sea", "staff") == {
+        "group:project-ice cores": 50,
+        "group:project-sea cores": 10,
+        "group:staff cores": 99,
+    }
+    assert limits_of(declared, "bob", "project-x")["user:bob clusters"] == 2
+    (limit, *_) = declared.limits_of("alice", ["project-sea"])
+    assert limit.tell(3) == "10 cores for the group project-sea together, of which 3 are in use"
+    assert [one.words for one in declared][::3] == [
+        "10 cores for each group like project-* together",
+        "2 clusters for each member of a group like project-?",
+    ]
+
+
 def test_a_rule_of_the_run_time_lies_over_the_configuration():
     """For the same subject and resource it takes the place; others stay."""
     declared = Rules([rule("user", "cores", 8), rule("user", "workers", 5)])
@@ -220,6 +245,8 @@ def test_room_is_all_that_fits_and_no_more(cluster, cores, limits, used):
         ("memory", "64 GiB", 64 * 2**30),
         ("memory", "1.5TB", 1.5e12),
         ("memory", 2**30, 2**30),
+        ("memory", "64 B", 64),
+        ("memory", 0, 0),
         ("clusters", "unlimited", math.inf),
         ("gpus", 0, 0),
     ],
@@ -233,6 +260,7 @@ def test_amounts_are_read(resource: str, value: object, amount: float):
     ("resource", "value"),
     [
         *(("workers", 1.5), ("cores", -1), ("cores", math.nan), ("cores", "4"), ("clusters", True), ("gpus", None)),
+        *(("memory", 64), ("memory", 64.0), ("memory", "64"), ("memory", 2**20 - 1)),
         *(("memory", "lots"), ("memory", "-1 GiB"), ("memory", 10**30), ("memory", "nan GiB")),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.model.errors import Invalid
-from tidegate.model.offer import Offer, Variant
+from tidegate.model.offer import ChoiceLabels, Offer, Variant
 from tidegate.model.options import Kind, Option, OptionSet
 from tidegate.model.principal import Principal
 from tidegate.model.profiles import PROFILE, Profile
@@ -49,6 +49,17 @@ def test_the_first_pattern_that_fits_decides() -> None:
 def test_of_several_groups_the_first_in_the_alphabet_is_meant() -> None:
     """Always the same one, whatever the order in which an authenticator tells them."""
     assert seen("team-z", "team-b", "a").options[3].default == "team-b"
+
+
+def test_choices_are_told_by_their_labels() -> None:
+    """Those of a group too; what is no choice, or no longer one, is told as it is."""
+    image = Option("image", Kind.CHOICE, "r/py", choices=("r/py", "r/r"), labels=("Python", "R"))
+    more = replace(image, choices=("r/jl",), labels=("Julia",))
+    labels = ChoiceLabels(Offer((image, CORES), {"image": (Variant("staff", more),)}))
+
+    told = [labels.told({"image": one, "cores": 2})["image"] for one in ("r/py", "r/r", "r/jl", "r/old")]
+    assert told == ["Python", "R", "Julia", "r/old"]
+    assert labels.told({"cores": 2, "gone": {"a": "b"}}) == {"cores": 2, "gone": {"a": "b"}}
 
 
 def test_texts_are_filled_in_for_each_user() -> None:

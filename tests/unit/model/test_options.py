@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -88,7 +89,9 @@ def test_what_is_accepted_is_kept_in_one_form(option, value, kept):
         (SOFTWARE, ["notebook"], "choose one of"),
         (LIKE, "release/7", "it must be like main or release-*"),
         (WAIT, "1 d", "it must lie between 1 min and 240 min"),
-        (WAIT, "never", "it must be finite"),
+        (WAIT, "never", "to 'never': it must lie between 1 min and 240 min"),
+        (WAIT, 0, "to 0: it must lie between 1 min and 240 min"),
+        (replace(WAIT, name="patience"), "never", "it must be finite"),
         (WAIT, "soon", "write a number of minutes, or text with a unit such as '90 min'"),
         (NAMED, "small", "choose one of s, l"),
         (MARKS, "a=b", "it must be texts by name"),
@@ -120,6 +123,28 @@ def test_a_refusal_repeats_nothing_secret(value):
         KEYS.check(value)
     assert "geheim" not in caught.value.message
     assert caught.value.message.startswith("cannot set variables: ")
+
+
+def test_never_is_a_time_where_none_at_all_is_allowed():
+    """It is written so, and told so; 0 stands for it."""
+    free, capped = replace(WAIT, minimum=0, maximum=None), replace(WAIT, minimum=0)
+    for option in (free, capped, replace(WAIT, default=0.0, maximum=None)):
+        assert option.check("never") == option.check(0) == 0
+        assert option.describe(0.0) == "never"
+        assert option.describe(30.0) == "30 min"
+    assert (free.may_be(), capped.may_be()) == ("any time, or never", "at most 240 min, or never")
+    assert WAIT.may_be() == "1 min to 240 min"
+    with pytest.raises(Invalid, match="it must be at most 240 min, or never"):
+        capped.check("1 d")
+    with pytest.raises(Invalid, match="it must be at least 1 min"):
+        replace(WAIT, maximum=None).check("never")
+
+
+def test_a_secret_that_stands_for_a_name_is_not_repeated():
+    """Somebody may paste both together, or one for the other."""
+    with pytest.raises(Invalid) as caught:
+        KEYS.check({"tok-geheim": True})
+    assert "geheim" not in caught.value.message
 
 
 def test_a_mask_stands_for_what_is_there_only():

@@ -39,6 +39,7 @@ def test_adaptive_bounds():
     assert bounds == Adaptive(10, 10)
     assert "`maximum=50, minimum=20`" in note
     assert "Using `maximum=10, minimum=10` instead" in note
+    assert "`maximum=10, minimum=20`" in fit_adaptive(MOST, MOST, 20, None)[1]
     with pytest.raises(Invalid, match="minimum=5 is above maximum=2"):
         fit_adaptive(MOST, MOST, 5, 2)
     with pytest.raises(Invalid, match="maximum must be a non-negative integer, got 'x'"):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 
 import pytest
 
-from tests.contract.store_samples import NOW, Database, make_cluster, make_credentials, workers
-from tidegate.model.cluster import WorkerState
+from tests.contract.store_samples import NOW, Database, make_cluster, make_credentials, read_back, workers
+from tidegate.model.cluster import Waiting, WorkerState
 from tidegate.model.errors import BackendFailed, Busy
 from tidegate.model.event import Event
 from tidegate.model.principal import Principal
@@ -41,6 +42,19 @@ async def store(database: Database) -> AsyncIterator[SqlStore]:
 def raw(database: Database) -> sqlite3.Connection:
     """Open the database past the store, as an operator with a shell would."""
     return sqlite3.connect(database.folder / DATABASE_FILE, isolation_level=None, timeout=1)
+
+
+async def test_the_place_in_line_is_not_kept(store: SqlStore, database: Database):
+    """It changes with others. A record of an earlier version, which kept it, can be read."""
+    waits = Waiting(NOW, "clusters gateway", "the limit is 1 cluster", place=3)
+    inserted = await store.insert(make_cluster(queued=True, waiting=waits), make_credentials(), [])
+    read = await read_back(store, inserted)
+    assert read.waiting == replace(waits, place=0)
+
+    kept = json.dumps({"queued": True, "line": [*astuple(waits)]})
+    with closing(raw(database)) as connection:
+        assert connection.execute("UPDATE clusters SET waiting = ?", [kept]).rowcount == 1
+    assert await read_back(store, inserted) == read
 
 
 # -- secrets ---------------------------------------------------------------------------------------------------------
@@ -141,7 +155,7 @@ async def test_a_database_held_by_another_is_busy(store: SqlStore, database: Dat
 FILL = """
 import asyncio, resource, sys
 from pathlib import Path
-from tests.contract.store_samples import make_cluster, make_credentials
+from tests.contract.store_samples import make_cluster, make_credentials, read_back
 from tidegate.model.errors import BackendFailed
 from tidegate.model.event import Event
 from tidegate.store.sql import SqlStore
