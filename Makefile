@@ -19,6 +19,7 @@ PEER := .envs/peer
 PLOTS := .envs/plots
 HUB := .envs/hub
 IDENTITY := .envs/identity
+PLATFORM := .envs/platform
 UV := $(BIN)/uv
 # Trust what the system trusts, as pip does: behind a company's own authority uv and npm could fetch nothing otherwise.
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
@@ -29,13 +30,17 @@ endif
 APT := DEBIAN_FRONTEND=noninteractive $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-compat test-identity fuzz check format docs lock bench chaos clean
+.PHONY: help env run platform test test-compat test-chaos test-identity test-postgres test-platform fuzz check format docs lock bench chaos clean
 
 help:
 	@echo "make run     start the gateway here (ARGS=\"--address 127.0.0.1:9000\" passes options on)"
+	@echo "make platform   start a JupyterHub with the gateway here, for two users (ARGS=\"--port 8011\" passes options on)"
 	@echo "make test    run the tests (TESTS=\"tests/unit -k name\" runs some of them)"
 	@echo "make test-compat   run those with other versions of Python and Dask"
+	@echo "make test-chaos   kill each kind of process once, and run those with full disks, locks, and clocks that are set"
 	@echo "make test-identity   run those with a real JupyterHub, OpenID provider, Kerberos realm, and two users of this machine"
+	@echo "make test-postgres   run those of the store on a real PostgreSQL, and a gateway with it"
+	@echo "make test-platform   run those of the platform: two people log in and compute"
 	@echo "make fuzz    throw 20,000 odd requests at a gateway, as everybody (ARGS=\"--seed 7\" repeats a run)"
 	@echo "make check   what has to hold before a commit: style, types, layers, generated pages"
 	@echo "make format  bring the code into the common form"
@@ -65,28 +70,33 @@ run: env
 	@exec $(BIN)/tidegate serve $(ARGS)
 
 check: env
-	$(BIN)/ruff check src tests docs benchmarks
-	$(BIN)/ruff format --check src tests docs benchmarks
+	$(BIN)/ruff check src tests docs benchmarks deploy
+	$(BIN)/ruff format --check src tests docs benchmarks deploy
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m benchmarks.page --check
 
 # The console and the dashboards are tested in Debian's Chromium, which needs a font to draw with; what drives it needs
-# libatomic. Clocks are set by libfaketime, for the gateway's processes alone. Half of the time is waiting, so there are
-# twice as many processes as the least machine has cores; each gets a part of the list, and who is done takes from
-# another's.
+# libatomic. Half of the time is waiting, so there are twice as many processes as the least machine has cores; each gets a
+# part of the list, and who is done takes from another's.
 test: env
-	@{ command -v chromium && /sbin/ldconfig -p | grep -F libatomic.so.1 && ls /usr/lib/*/faketime; } >/dev/null 2>&1 \
-	  || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core libatomic1 libfaketime; }
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not compat" $(TESTS)
+	@{ command -v chromium && /sbin/ldconfig -p | grep -F libatomic.so.1; } >/dev/null 2>&1 \
+	  || { $(APT) update && $(APT) install -y --no-install-recommends chromium fonts-dejavu-core libatomic1; }
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(TESTS)
 
-# The agent beside the oldest Dask that it promises, in an environment that the tests make; the client in every Python
-# that pyenv has.
+# The agent beside the newest Dask and the oldest that it promises, in an environment that the tests make; the client in
+# every Python that pyenv has.
 test-compat: env
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m compat tests/compat $(TESTS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal tests/compat $(TESTS)
 
-# A JupyterHub, in an environment of its own, and its proxy; what is in the two files is all that there is in it.
+# Faults to whole gateways. Clocks are set by libfaketime, for the gateway's processes alone.
+test-chaos: env
+	@ls /usr/lib/*/faketime >/dev/null 2>&1 || { $(APT) update && $(APT) install -y --no-install-recommends libfaketime; }
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/chaos $(TESTS)
+
+# A JupyterHub, in an environment of its own, with its proxy, and an OpenID provider; what is in the two files is all
+# that there is in it.
 $(HUB)/.installed: tests/identity/hub.lock tests/identity/package-lock.json | $(INSTALLED)
 	@command -v npm >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends npm; }
 	$(UV) venv --quiet --clear --python $(BIN)/python $(HUB)
@@ -94,6 +104,19 @@ $(HUB)/.installed: tests/identity/hub.lock tests/identity/package-lock.json | $(
 	cp tests/identity/package.json tests/identity/package-lock.json $(HUB)/
 	npm ci --prefix $(HUB) --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
+
+# What the notebook servers of the platform run: JupyterLab with both clients, and the same Dask as the gateway's.
+$(PLATFORM)/.installed: deploy/jupyterhub/notebook.lock pyproject.toml | $(INSTALLED)
+	$(UV) venv --quiet --clear --python $(BIN)/python $(PLATFORM)
+	$(UV) pip sync --quiet --compile-bytecode --python $(PLATFORM)/bin/python --require-hashes deploy/jupyterhub/notebook.lock
+	$(UV) pip install --quiet --python $(PLATFORM)/bin/python --no-deps --editable .
+	@touch $@
+
+platform: env $(HUB)/.installed $(PLATFORM)/.installed
+	@exec $(BIN)/python deploy/jupyterhub/demo/start.py $(ARGS)
+
+test-platform: env $(HUB)/.installed $(PLATFORM)/.installed
+	$(BIN)/python -m pytest tests/platform $(TESTS)
 
 # The gateway with the Kerberos packages, and the official client with its own; both are compiled here.
 $(IDENTITY)/.installed: requirements.lock pyproject.toml tests/identity/kerberos.lock | $(INSTALLED)
@@ -113,6 +136,12 @@ test-identity: env $(HUB)/.installed $(IDENTITY)/.installed
 	  chromium fonts-dejavu-core libatomic1 krb5-kdc krb5-admin-server krb5-user; }
 	$(IDENTITY)/bin/python -m pytest -n 2 --dist loadfile tests/identity $(TESTS)
 
+# A server is started for the tests, by an account that is not root's; the one that Debian's package starts is not used.
+test-postgres: env
+	@test -x "$$(ls -d /usr/lib/postgresql/*/bin/initdb 2>/dev/null | tail -1)" \
+	  || { $(APT) update && $(APT) install -y --no-install-recommends postgresql; }
+	$(BIN)/python -m pytest -n 2 --dist loadgroup tests/postgres $(TESTS)
+
 # Requests made from the API's own description, and long runs of the tests that make up their examples. Some minutes.
 fuzz: env
 	$(BIN)/python -m pytest -n 2 --hypothesis-profile=long --timeout 900 tests/security/test_framing.py \
@@ -120,8 +149,8 @@ fuzz: env
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 format: env
-	$(BIN)/ruff check --fix src tests docs benchmarks
-	$(BIN)/ruff format src tests docs benchmarks
+	$(BIN)/ruff check --fix src tests docs benchmarks deploy
+	$(BIN)/ruff format src tests docs benchmarks deploy
 
 docs: env
 	$(BIN)/python docs/generate.py
@@ -150,8 +179,11 @@ bench: env $(PEER)/.installed $(PLOTS)/.installed
 
 lock: $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(UV) pip compile pyproject.toml --extra server --extra jupyter --extra tour --group dev --upgrade \
+	$(UV) pip compile pyproject.toml --extra server --extra postgres --extra jupyter --extra tour --group dev --upgrade \
 	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o requirements.lock
+	$(UV) pip compile pyproject.toml deploy/jupyterhub/notebook.in --extra jupyter --extra tour \
+	  --constraint requirements.lock --upgrade \
+	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -o deploy/jupyterhub/notebook.lock
 
 clean:
-	rm -rf $(VENV) $(PEER) $(PLOTS) $(HUB) $(IDENTITY)
+	rm -rf $(VENV) $(PEER) $(PLOTS) $(HUB) $(IDENTITY) $(PLATFORM)

@@ -26,8 +26,9 @@ from tidegate.api.app import create_app
 from tidegate.api.services import Services
 from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
+from tidegate.authn.entries import Entries, ends_nothing
 from tidegate.authn.flows import Flows
-from tidegate.authn.personal import Lifetimes, PersonalTokens, ends_nothing
+from tidegate.authn.personal import Lifetimes, PersonalTokens
 from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import Sessions
 from tidegate.authn.tokens import TokenAuthenticator, mint_token
@@ -39,6 +40,7 @@ from tidegate.control.budgets import BudgetWatch
 from tidegate.control.bus import Bus
 from tidegate.control.choosing import Choosing
 from tidegate.control.clusters import Clusters
+from tidegate.control.figures import Figures
 from tidegate.control.limits import Limits
 from tidegate.control.records import Records
 from tidegate.control.routing import Routing
@@ -67,6 +69,7 @@ from tidegate.store.database import DATABASE_FILE
 from tidegate.store.folder import prepare_folder
 from tidegate.store.schema import bring_up_to_date
 from tidegate.store.sql import SqlStore
+from tidegate.telemetry.metrics import Metrics
 
 NOW = 1_700_000_000.0
 
@@ -243,6 +246,7 @@ async def gateway_in_process(
         by_token, roster = TokenAuthenticator(store, clock), settings.pop("roster", Roster())
         revoked = settings.get("end_vouched", ends_nothing)
         key = secrets.token_bytes(32)
+        known: dict[str, Authenticator] = {"tokens": by_token, **(logins or {})}
         services = Services(
             clusters=clusters,
             agents=Agents(records, bus, clock),
@@ -251,7 +255,10 @@ async def gateway_in_process(
             store=store,
             audit=audit,
             usage=Usage(store, clusters, clock, "EUR", budgets),
-            logins={"tokens": by_token, **(logins or {})},
+            figures=Figures(store, metrics := Metrics(), clock),
+            metrics=metrics,
+            logins=known,
+            entries=Entries(known, revoked),
             tokens=PersonalTokens(store, by_token, roster, Lifetimes(30 * DAY, 60 * DAY), clock, revoked),
             roster=roster,
             sessions=Sessions(lambda: key, clock),

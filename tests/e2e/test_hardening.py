@@ -18,18 +18,17 @@ from tidegate.authn.users import User, UserFile, hash_password
 pytestmark = pytest.mark.timeout(180)
 
 PASSWORD = "correct horse"
-CONFIG = "trusted_proxies: [127.0.0.1]\nauthentication: {logins: {passwords: {}}}\n"
+CONFIG = "trusted_proxies: [127.0.0.1]\nauthentication: {session_hours: 2, logins: {passwords: {}}}\n"
 ATTACKER, ALICE = "198.51.100.9", "192.0.2.7"
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """A gateway behind a proxy on this machine, that knows alice by her password."""
+    """A gateway behind a proxy on this machine, that knows alice and bob by their password."""
     folder = tmp_path_factory.mktemp("hardened")
+    hashed = hash_password(PASSWORD, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     with UserFile(folder / "data" / "users").changing() as users:
-        users["alice"] = User(
-            "alice", hash_password(PASSWORD, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-        )
+        users |= {name: User(name, hashed) for name in ("alice", "bob")}
     with serving(folder, CONFIG) as running:
         yield running
 
@@ -52,6 +51,25 @@ def test_who_guesses_passwords_waits_and_nobody_else(gateway: GatewayProcess) ->
     assert "too many wrong passwords for this name from your address" in refused.text
     assert log_in(gateway, PASSWORD, ALICE).status_code == 200
     assert httpx.get(f"{gateway.url}/api/v2/whoami", headers=gateway.headers).status_code == 200
+
+
+def test_who_is_removed_is_out_at_once(gateway: GatewayProcess) -> None:
+    """From the console and by tokens, with the next request; a session lasts as long as the configuration says."""
+    with httpx.Client(base_url=gateway.url, headers={"Origin": gateway.url, "Accept": "text/html"}) as browser:
+        begun = browser.post("/login", data={"username": "bob", "password": PASSWORD})
+        assert "Max-Age=7200;" in begun.headers["set-cookie"].replace("7199;", "7200;")
+        token = browser.post("/api/v2/tokens", json={"label": "x"}).json()["secret"]
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert browser.get("/").status_code == 200
+        assert httpx.get(f"{gateway.url}/api/v2/clusters", headers=bearer).status_code == 200
+
+        done = gateway.run_cli("users", "remove", "bob", "--data", str(gateway.data))
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert browser.get("/").status_code == 303
+        refused = httpx.get(f"{gateway.url}/api/v2/clusters", headers=bearer)
+        assert (refused.status_code, "no longer among the users" in refused.text) == (403, True)
+    assert log_in(gateway, PASSWORD, ALICE).status_code == 200
 
 
 def test_keys_are_rotated_while_it_runs(gateway: GatewayProcess) -> None:

@@ -159,7 +159,7 @@ def test_another_user_computes_until_it_is_withdrawn(
 
     bob.hear("status c", 20)  # closed, or connecting for as long as Dask tries
     bob.hear("refused")
-    assert "no longer shared with you for use" in bob.text
+    assert "no longer share" in bob.text  # by the scheduler, or by the gateway, whose word may be faster
     assert "not found" in bob.text.lower() or "cannot find" in bob.text.lower()
     assert "Traceback" not in bob.text.partition("refused")[2]
     assert owner.status == "running"

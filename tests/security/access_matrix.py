@@ -60,6 +60,8 @@ GET    /api/v2/clusters/{name}/credentials              401      404    403  403
 GET    /api/v2/clusters/{name}/logs                     401      404    200  200 200   200     401      401   200    200
 GET    /api/v2/clusters/{name}/events                   401      404    200  200 200   200     401      401   200    200
 GET    /api/v2/events                                   401      200    200  200 200   200     401      401   200    200
+# For monitoring: an administrator, acting as such, or a token of theirs that is good for nothing else.
+GET    /metrics                                         401      403    403  403 403   403     401      401   200    403
 # What asks for more than one's own.
 GET    /api/v2/clusters?of=all                          401      200    200  200 200   200     401      401   200    200
 GET    /api/v2/clusters?of=shared                       401      200    200  200 200   200     401      401   200    200
@@ -128,6 +130,10 @@ POST   /console/limits/unset                            401      403    403  403
 GET    /usage                                           303      200    200  200 200   200     200      200   200    200
 GET    /usage.csv                                       303      200    200  200 200   200     200      200   200    200
 GET    /audit                                           303      404    404  404 404   404     404      404   200    404
+GET    /behalf                                          303      404    404  404 404   404     404      404   200    404
+# An administrator who shows a token has no session to choose in: see test_access_matrix.py.
+POST   /console/behalf                                  401      403    403  403 403   403     401      401   303    403
+POST   /console/behalf/end                              303      303    303  303 303   303     403      403   303    303
 GET    /options                                         303      200    200  200 200   200     200      200   200    200
 GET    /tokens                                          303      200    200  200 200   200     200      200   200    200
 POST   /console/tokens                                  401      200    403  200 200   200     401      401   200    403
@@ -162,6 +168,7 @@ BODIES = {
     ("POST", "/console/limits"): "subject=user:vera&resource=cores&amount=5",
     ("POST", "/console/limits/unset"): "subject=user:vera&resource=cores",
     ("POST", "/console/tokens"): "label=x",
+    ("POST", "/console/behalf"): "user=alice",
 }
 """What is sent; nothing to the others."""
 
@@ -192,7 +199,7 @@ class Row:
     @property
     def is_page(self) -> bool:
         """Whether it is for people, in browsers."""
-        return not self.path.startswith(("/api", "/internal"))
+        return not self.path.startswith(("/api", "/internal", "/metrics"))
 
     @property
     def only_shows(self) -> bool:

@@ -97,6 +97,7 @@ class House:
             Caller("pageless", "session", {"cookie": house.session("alice")}),
             *house._both("admin", "root", tokens),
             Caller("behalf", "token", {**behalf, **FROM_OURS}),
+            Caller("behalf", "session", {"cookie": house.session_for("root", "alice"), **FROM_OURS}),
         ]
         return house
 
@@ -142,6 +143,11 @@ class House:
         """Return the cookie of a session that begins now."""
         sessions = self.gateway.services.sessions
         return f"{sessions.cookie_name('http', '')}={sessions.seal(Principal(name, **settings))}"
+
+    def session_for(self, admin: str, user: str) -> str:
+        """Return the cookie of a session in which somebody has chosen to act on behalf of a user."""
+        name, _, value = self.session(admin).partition("=")
+        return f"{name}={self.gateway.services.sessions.change(value, user)}"
 
     async def cluster(self) -> Cluster:
         """Return a cluster of alice's that runs, and that she shares; not with wally any more."""

@@ -53,9 +53,22 @@ async def present(house: House, row: Row) -> dict[str, str]:
     return names
 
 
+LAST = ("/console/behalf", "/console/behalf/end", "/logout")
+"""What ends sessions is asked for last."""
+
+
 def expect(row: Row, caller: Caller) -> int:
-    """Return the status that the matrix says; the proxy asks about what programs show, so there no session counts."""
-    return 401 if row.path.startswith("/internal") and "cookie" in caller.headers else row.statuses[caller.column]
+    """Return the status that the matrix says, where it does not depend on how somebody proves who they are.
+
+    The proxy asks about what programs show, so there no session counts; on whose behalf one acts in the console is said
+    in a session, and whoever has none is told so.
+    """
+    in_session = "cookie" in caller.headers
+    if row.path.startswith("/internal") and in_session:
+        return 401
+    if row.path == "/console/behalf" and caller.column == "admin" and not in_session:
+        return 409
+    return row.statuses[caller.column]
 
 
 def test_every_route_has_a_row(house: House) -> None:
@@ -74,8 +87,7 @@ async def test_everybody_gets_the_status_of_their_column(house: House) -> None:
     """By token, password and session, from our pages and from foreign ones; and nobody changes what they may not."""
     assert {caller.column for caller in house.callers} == set(COLUMNS)
     surprises = []
-    # Logging out comes last: it ends the sessions.
-    for row in sorted(ROWS, key=lambda row: row.path == "/logout"):
+    for row in sorted(ROWS, key=lambda row: LAST.index(row.path) if row.path in LAST else -1):
         names: dict[str, str] = {}
         for caller in house.callers:
             expected = expect(row, caller)

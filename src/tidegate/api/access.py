@@ -6,8 +6,9 @@ must demonstrably come from a page of this gateway, since browsers send cookies 
 them do. They do the same with a password that they were once told, so a request that a foreign page has made is refused
 whatever it bears; programs do not say where they were when they made theirs.
 
-An administrator may act on behalf of a user, by a header that names them: the request is then judged as theirs, with
-what the administrator's credential is good for and no longer, and whatever comes of it names both.
+An administrator may act on behalf of a user, by a header that names them, or by a choice that is sealed in their
+session: the request is then judged as the user's, with what the administrator's credential is good for and no longer,
+and whatever comes of it names both.
 
 Every route declares one of the rules below beside its path, and which deed it is for the audit log; a ``GuardedRoute``
 without a rule cannot be made, nor one that changes something without a deed. The rule is applied before anything of
@@ -18,6 +19,7 @@ are looked up (``model/permissions.py``).
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, get_type_hints
@@ -37,6 +39,7 @@ from tidegate.api.requests import ApiRequest
 from tidegate.api.services import services_of
 from tidegate.authn.base import NotAdmitted, Presented, parse_authorization
 from tidegate.authn.limits import Attempt
+from tidegate.authn.sessions import Session
 from tidegate.model.audit import Deed
 from tidegate.model.errors import Invalid, NotAllowed, NotVisible, Refused, TidegateError
 from tidegate.model.principal import Principal, Scope
@@ -71,6 +74,16 @@ async def user(request: Request) -> Principal:
     return principal
 
 
+async def monitor(request: Request) -> Principal:
+    """For administrators and their monitoring, which has a token for that alone."""
+    if is_foreign(request):
+        raise Refused
+    principal = await authenticate(request, session=is_same_origin(request), metrics=True)
+    if not principal.admin:
+        raise NotAllowed("cannot show the figures of this gateway: only an administrator, or a token of theirs, may")
+    return principal
+
+
 async def page(request: Request) -> Principal:
     """For pages that a person reads: following a link from elsewhere may open them."""
     try:
@@ -102,7 +115,7 @@ async def internal(request: Request) -> None:
         raise NotVisible("There is nothing here")
 
 
-RULES: tuple[Rule, ...] = (anyone, reader, user, page, form, agent, internal)
+RULES: tuple[Rule, ...] = (anyone, reader, user, monitor, page, form, agent, internal)
 
 PROVED: tuple[Rule, ...] = (reader, user)
 """The rules of routes for programs that must know who is asking."""
@@ -110,6 +123,10 @@ PROVED: tuple[Rule, ...] = (reader, user)
 READ_ONLY = (
     "cannot do this with a read-only token: it may see and read, but changes nothing, connects to no cluster and makes "
     "no other tokens. Use one of scope full"
+)
+
+METRICS_ALONE = (
+    "cannot do this with a token of scope metrics: it is for reading the figures at /metrics, and for nothing else"
 )
 
 NOT_ON_BEHALF = (
@@ -120,38 +137,56 @@ CREDENTIALS: list[dict[str, list[str]]] = [{"token": []}, {"basic": []}, {"sessi
 """What satisfies ``reader`` and ``user``, by the names that ``api/app.py`` describes."""
 
 
-async def authenticate(request: Request, *, session: bool) -> Principal:
+async def authenticate(request: Request, *, session: bool, metrics: bool = False) -> Principal:
     """Return who is asking, by the ``Authorization`` header or, where ``session`` says so, by the session.
 
     Raises
     ------
     Refused
         When nobody knows the caller; the words never tell what was wrong.
+    NotAllowed
+        When the credential is good for ``metrics`` alone, and they are not what is asked for.
     """
-    header = request.headers.get("authorization")
-    if header is not None:
+    chosen = ""
+    if "authorization" in request.headers:
         presented = read_authorization(request)
         principal = await ask_authenticators(request, presented) if presented else None
     else:
-        principal = read_session(request) if session else None
-        if principal is not None and not await services_of(request).tokens.still_vouches_for(principal):
-            principal = None
+        begun = await _vouched_session(request) if session else None
+        principal, chosen = (services_of(request).roster.place(begun.principal), begun.behalf) if begun else (None, "")
     if principal is None:
         raise Refused
     facts_of(request).principal = principal
+    if principal.scope is Scope.METRICS and not metrics:
+        raise NotAllowed(METRICS_ALONE)
+    if chosen:
+        principal = stand_in(request, principal, chosen)
     name = request.headers.get(ON_BEHALF_HEADER)
-    return principal if name is None else _stand_in(request, principal, unquote(name))
-
-
-def _stand_in(request: Request, admin: Principal, name: str) -> Principal:
-    """Return the user ``name`` in place of the administrator who acts on their behalf."""
-    facts_of(request).detail = f"on behalf of {name}"
+    if name is None:
+        return principal
     if is_foreign(request):
         raise Refused
+    return stand_in(request, principal, unquote(name))
+
+
+def stand_in(request: Request, admin: Principal, name: str) -> Principal:
+    """Return the user ``name`` in place of the administrator who acts on their behalf.
+
+    Raises
+    ------
+    NotAllowed
+        When ``admin`` is none, or has no credential of full scope.
+    Invalid
+        When that is no name.
+    """
+    facts_of(request).detail = f"on behalf of {name}"
     if not admin.admin or admin.scope is not Scope.FULL:
         raise NotAllowed(NOT_ON_BEHALF)
     if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
-        raise Invalid(f"cannot act on behalf of a user: {ON_BEHALF_HEADER} must be a name, percent-encoded")
+        raise Invalid(
+            f"cannot act on behalf of {name[:LONGEST_NAME]!r}: that is no name of a user (at most {LONGEST_NAME} "
+            f"characters). The header {ON_BEHALF_HEADER} has it percent-encoded"
+        )
     principal = services_of(request).roster.stand_in(admin, name)
     facts_of(request).principal, facts_of(request).detail = principal, ""
     return principal
@@ -170,6 +205,8 @@ async def recognise(request: Request, presented: Presented) -> Principal | None:
     ------
     TooManyAttempts
         When the caller was wrong too often.
+    NotAdmitted
+        When they may not use this gateway, or not any more.
     """
     services = services_of(request)
     with services.login_limits.judging(Attempt.of(presented, presented.client)) as judged:
@@ -182,6 +219,9 @@ async def recognise(request: Request, presented: Presented) -> Principal | None:
             if accepted is not None:
                 judged.right()
                 request.state.authentication_reply = accepted.reply
+                if accepted.principal.token:
+                    facts_of(request).principal = accepted.principal
+                    services.entries.check(accepted.principal)
                 return accepted.principal
     return None
 
@@ -191,13 +231,27 @@ def read_authorization(request: Request) -> Presented | None:
     return parse_authorization(request.headers.get("authorization"), client_of(request))
 
 
+def session_of(request: Request) -> Session | None:
+    """Return the browser session that the request bears, or None; not whether what it was begun with is still good."""
+    sessions, address = services_of(request).sessions, address_of(request)
+    return sessions.read(request.cookies.get(sessions.cookie_name(address.scheme, address.prefix)))
+
+
 def read_session(request: Request) -> Principal | None:
-    """Return whose browser session the request bears, or None; not whether the token that began it is still there."""
-    address = address_of(request)
-    services = services_of(request)
-    cookie = request.cookies.get(services.sessions.cookie_name(address.scheme, address.prefix))
-    principal = services.sessions.read(cookie)
-    return services.roster.place(principal) if principal else None
+    """Return as whom the bearer of that session has been acting, to show it; whether they still may is not asked."""
+    session, roster = session_of(request), services_of(request).roster
+    if session is None:
+        return None
+    principal = roster.place(session.principal)
+    return roster.stand_in(principal, session.behalf) if session.behalf else principal
+
+
+async def _vouched_session(request: Request) -> Session | None:
+    """Return the session that the request bears if what it was begun with is still good: the password, the token."""
+    session, services = session_of(request), services_of(request)
+    if session is None or not services.entries.still_hold(session):
+        return None
+    return session if await services.tokens.still_vouches_for(session.principal) else None
 
 
 def is_same_origin(request: Request) -> bool:
@@ -230,6 +284,19 @@ def caller(request: Request) -> Principal:
     return principal
 
 
+def _check_query(request: Request) -> None:
+    """Refuse what is in no text; PostgreSQL has no place for it.
+
+    Raises
+    ------
+    Invalid
+        A value has it.
+    """
+    for name, value in request.query_params.multi_items():
+        if "\0" in name or "\0" in value:
+            raise Invalid("cannot read the query: a value in it has the character 0, which no text has", field=name)
+
+
 class GuardedRoute(APIRoute):
     """A path with its handler, its rule and its deed.
 
@@ -259,6 +326,7 @@ class GuardedRoute(APIRoute):
             raise TypeError(f"{method} {path}: which deed is that, for the audit log?")
         self.rule = rule
         self.deed = deed
+        self._method = method
         self._is_about_cluster = "/clusters/{name}" in path
         settings.setdefault("openapi_extra", {"security": CREDENTIALS if rule in PROVED else []})
         self._answer: Callable[[Request], Awaitable[Response]]
@@ -271,11 +339,17 @@ class GuardedRoute(APIRoute):
 
         async def judge_and_handle(request: Request) -> Response:
             request.state.principal = await self.rule(request)
+            _check_query(request)
             await self._resolve(request)
             return await handle(await JsonRequest.read(request) if self.body_field else request)
 
         async def guarded(request: Request) -> Response:
-            return await audited(request, self.deed, judge_and_handle)
+            begun = time.monotonic()
+            try:
+                return await audited(request, self.deed, judge_and_handle)
+            finally:
+                seconds = time.monotonic() - begun
+                services_of(request).metrics.time_request(self._method, self.path, seconds)
 
         self._answer = guarded
         return guarded

@@ -183,7 +183,7 @@ def _answer(request: Request, failure: Failure, pages: Pages | None) -> Response
             code=failure.code, message=failure.message, field=failure.field, incident=failure.incident
         )
         body = v2.ErrorBody(error=detail).model_dump()
-    elif path.startswith(("/api/", "/internal/")) or pages is None:
+    elif path.startswith(("/api/", "/internal/", "/metrics")) or pages is None:
         body = {"error": failure.message}
     else:
         return pages.show_failure(request, failure)
@@ -233,6 +233,7 @@ class Envelope:
             log.debug("the client of %s %s went away", scope["method"], scope["path"])
         except Exception as error:
             failure = _failure_of(request, error)
+            services_of(request).metrics.count_error(failure.code)
             if started:
                 # Half an answer is out: cutting the connection is the only way left to say that it is not whole.
                 raise

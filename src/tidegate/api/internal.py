@@ -31,7 +31,7 @@ async def dashboard_access(request: Request) -> JSONResponse:
     services = services_of(request)
     cluster = await services.clusters.get(principal, name, Action.DASHBOARD)
     check_dashboard(principal, cluster, own_host=services.dashboard_host is not None)
-    by = [principal.token] if principal.token else []
+    by = [vouches for vouches in (principal.token, services.entries.of(principal)) if vouches]
     granted = {"epoch": epoch_of(principal, cluster), "until": principal.until, "by": by}
     return JSONResponse({"user": principal.name, **granted})
 

@@ -23,13 +23,14 @@ from tidegate.api import (
     keeping,
     limits,
     login,
+    metrics,
     options,
     shares,
     tokens,
     usage,
     v1,
 )
-from tidegate.api.access import PROVED, GuardedRoute, Rule, agent, anyone, reader, user
+from tidegate.api.access import PROVED, GuardedRoute, Rule, agent, anyone, monitor, reader, user
 from tidegate.api.access import internal as own_process
 from tidegate.model.audit import Deed
 from tidegate.wire.names import AGENT_PATH
@@ -124,6 +125,8 @@ def api_routes() -> tuple[GuardedRoute, ...]:
             answers=_DEVICE,
             deed=Deed.LOGIN,
         ),
+        # Where Prometheus looks for it.
+        _plain("GET", "/metrics", monitor, metrics.show_metrics),
         # What runs in the clusters.
         _plain("POST", AGENT_PATH + "/report", agent, agents.report, Deed.REPORT),
         _plain("GET", AGENT_PATH + "/wanted", agent, agents.wanted, Deed.REPORT),

@@ -11,18 +11,21 @@ from starlette.requests import HTTPConnection
 
 from tidegate.authn.base import Authenticator
 from tidegate.authn.codes import LoginCodes
+from tidegate.authn.entries import Entries, ends_nothing
 from tidegate.authn.flows import Flows
 from tidegate.authn.limits import LoginLimits
-from tidegate.authn.personal import PersonalTokens, ends_nothing
+from tidegate.authn.personal import PersonalTokens
 from tidegate.authn.roster import Roster
 from tidegate.authn.sessions import Sessions
 from tidegate.control.agents import Agents
 from tidegate.control.audit import Audit
 from tidegate.control.clusters import Clusters
+from tidegate.control.figures import Figures
 from tidegate.control.limits import Limits
 from tidegate.control.shares import Shares
 from tidegate.control.usage import Usage
 from tidegate.store.base import Store
+from tidegate.telemetry.metrics import Metrics
 
 VERSION = version("tidegate")
 
@@ -47,11 +50,15 @@ class Services:
         The audit log.
     usage : Usage
         What was used, and who may read it.
+    figures : Figures
+        What monitoring reads.
     logins : mapping
         The authenticators by the names that the configuration gives them; asked in this order, the first that knows the
         caller decides.
     tokens : PersonalTokens
         What users can ask about their personal tokens.
+    entries : Entries
+        Whether those who logged in earlier still could.
     sessions : Sessions
         Of browsers.
     codes : LoginCodes
@@ -68,6 +75,8 @@ class Services:
         Returns the time in seconds since the epoch.
     proxy_address : str or None
         ``host:port`` where clients reach schedulers, when that is not where they reach the API.
+    metrics : Metrics
+        Where figures are counted.
     dashboard_host : str or None
         Pattern of the host name of a cluster's dashboard, with ``{name}`` in it; None where dashboards live below the
         gateway's own address and only their owner sees them.
@@ -80,8 +89,10 @@ class Services:
     store: Store
     audit: Audit
     usage: Usage
+    figures: Figures
     logins: Mapping[str, Authenticator]
     tokens: PersonalTokens
+    entries: Entries
     sessions: Sessions
     codes: LoginCodes
     flows: Flows
@@ -89,6 +100,7 @@ class Services:
     roster: Roster = field(default_factory=Roster)
     end_vouched: Callable[[str], Awaitable[None]] = ends_nothing
     clock: Callable[[], float] = time.time
+    metrics: Metrics = field(default_factory=Metrics)
     proxy_address: str | None = None
     dashboard_host: str | None = "{name}.localhost"
 

@@ -23,6 +23,7 @@ from tidegate.api.services import VERSION, services_of
 from tidegate.model import reasons
 from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.errors import Conflict, Invalid, NotVisible
+from tidegate.model.offer import ChoiceLabels
 from tidegate.model.permissions import Action
 from tidegate.wire import v1
 
@@ -47,8 +48,10 @@ async def list_clusters(request: Request) -> Response:
     All of them: this protocol knows no pages.
     """
     asked, states = _asked_for(request.query_params.get("status"))
-    found = await services_of(request).clusters.entries(caller(request), states=states)
-    members = [entry.made(_member) for entry in found if v1.status_of(entry.cluster) in asked]
+    clusters = services_of(request).clusters
+    found = await clusters.entries(caller(request), states=states)
+    labels = clusters.choice_labels
+    members = [entry.made(_member, labels) for entry in found if v1.status_of(entry.cluster) in asked]
     return Response(b"{" + b",".join(members) + b"}", media_type="application/json")
 
 
@@ -63,13 +66,13 @@ def _asked_for(statuses: str | None) -> tuple[frozenset[str], frozenset[ClusterS
     return asked, states
 
 
-def _member(cluster: Cluster) -> bytes:
+def _member(cluster: Cluster, labels: ChoiceLabels) -> bytes:
     """Return a cluster as it stands in a list: its name and its report."""
-    return json.dumps(cluster.name).encode() + b":" + _report(cluster, None)
+    return json.dumps(cluster.name).encode() + b":" + _report(cluster, labels, None)
 
 
-def _report(cluster: Cluster, credentials: tuple[str, str] | None) -> bytes:
-    return json.dumps(v1.cluster_report(cluster, credentials)).encode()
+def _report(cluster: Cluster, labels: ChoiceLabels, credentials: tuple[str, str] | None) -> bytes:
+    return json.dumps(v1.cluster_report(cluster, labels, credentials)).encode()
 
 
 async def create_cluster(request: Request) -> JSONResponse:
@@ -98,7 +101,7 @@ async def show_cluster(request: Request, name: str) -> Response:
     running = entry.cluster.state is ClusterState.RUNNING
     credentials = await clusters.client_credentials(caller(request), name) if running else None
     facts_of(request).happened = credentials is not None
-    return Response(entry.made(_report, credentials), media_type="application/json")
+    return Response(entry.made(_report, clusters.choice_labels, credentials), media_type="application/json")
 
 
 def _raise_if_failed(cluster: Cluster) -> None:

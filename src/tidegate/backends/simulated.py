@@ -174,4 +174,6 @@ class SimulatedBackend:
             self._wake.clear()
             delay = self.simulation.settle()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), delay)
+                # Not wait_for: before Python 3.12 it may swallow the cancellation of one that has just been woken.
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()

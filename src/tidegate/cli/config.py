@@ -22,30 +22,31 @@ ConfigFile = Annotated[
 
 @app.command()
 def check(config: ConfigFile = None) -> None:
-    """Check a configuration as a start would: every mistake, with its line."""
-    from tidegate.config.limits import describe as describe_limits
-    from tidegate.config.offer import describe
+    """Check a configuration as a start would: every mistake, with its line. Without one, say what it comes to."""
+    from tidegate.config.contradictions import doubts
+    from tidegate.config.words import describe
     from tidegate.server.authenticators import make_authenticators
     from tidegate.server.backend import check_backend
+    from tidegate.server.database import check_database
     from tidegate.server.hook import load_hook
+    from tidegate.server.hub import check_hub
 
     loaded = read_config(config)
     with sentences():
-        offer = check_backend(loaded)
+        checked = check_backend(loaded)
         load_hook(loaded)
         make_authenticators(loaded)
-    typer.echo(f"{config or 'The defaults'}: no mistakes found. Users may choose:")
-    for line in describe(offer):
-        typer.echo(f"  {line}")
-    limits = list(describe_limits(loaded.settings.limits.rules()))
-    typer.echo("At most may be held:" if limits else "No limits are set besides what the backend can carry.")
-    for line in limits:
-        typer.echo(f"  {line}")
-    budgets = list(loaded.settings.budgets.budgets(loaded.settings.prices.currency))
-    if budgets:
-        typer.echo("At most may be used:")
-    for budget in budgets:
-        typer.echo(f"  {budget.words}")
+        database = check_database(loaded)
+        at_hub = list(check_hub(loaded))
+    typer.echo(f"{config or 'The defaults'}: no mistakes found.")
+    for line in describe(loaded, checked.offer, checked.understood):
+        typer.echo(line)
+    for line in at_hub:
+        typer.echo(line)
+    if database:
+        typer.echo(f"Records are kept in {database}.")
+    for number, doubt in enumerate(doubts(loaded)):
+        typer.echo(doubt if number else f"Probably not meant:\n{doubt}")
 
 
 @app.command()

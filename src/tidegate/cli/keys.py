@@ -27,9 +27,10 @@ def rotate(config: ConfigFile = None, data: Data = None) -> None:
     """
     loaded = read_config(config, data)
     with sentences():
+        from tidegate.server.database import database_url
         from tidegate.store.rotation import rotate_keys
 
-        count = rotate_keys(loaded.settings.data)
+        count = rotate_keys(loaded.settings.data, database_url(loaded.settings))
     typer.echo(
         f"{count} secrets are sealed with a new key, and the old one is gone. Whoever was logged in by a browser logs "
         "in again; tokens, clusters and connections go on. Copies of the database from before need the old key: back "

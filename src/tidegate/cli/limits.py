@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -97,9 +98,10 @@ def unset(subject: Subject, resource: ResourceName, address: Address = None) -> 
 
 def _number(text: str) -> float | str:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text  # JSON has no other numbers
 
 
 def _print_limits(found: Iterable[Limit]) -> None:

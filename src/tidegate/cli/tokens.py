@@ -27,12 +27,16 @@ def create(
         float | None, typer.Option(metavar="N", help="How long it is good; else as the gateway has it.")
     ] = None,
     read_only: Annotated[bool, typer.Option("--read-only", help="It may see and read, and nothing else.")] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="For an administrator's monitoring alone.")] = False,
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a token and print its secret, which nobody can read again."""
+    if read_only and metrics:
+        raise typer.BadParameter("a token is good for one of both: --read-only or --metrics")
+    scope = "metrics" if metrics else "read-only" if read_only else "full"
     with Gateway(address) as gateway:
-        token = create_token(gateway, label, days=days, read_only=read_only)
+        token = create_token(gateway, label, days=days, scope=scope)
     if as_json:
         typer.echo(json.dumps({**_to_json(token), "secret": token.secret}, indent=2))
         return

@@ -31,7 +31,8 @@ def usage(
         str, typer.Option(metavar="WORDS", help="Told apart by day, user, group, cluster, or several: day,user.")
     ] = "day",
     days: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The last N days, today among them.", show_default=False)
+        int | None,
+        typer.Option(min=1, max=3660, metavar="N", help="The last N days, today among them.", show_default=False),
     ] = None,
     since: Annotated[str | None, typer.Option(metavar="DATE", help="The first day, such as 2026-11-01.")] = None,
     until: Annotated[str | None, typer.Option(metavar="DATE", help="The last day. Default: today.")] = None,

@@ -52,7 +52,7 @@ def add(name: Name, group: Groups = None, config: ConfigFile = None, data: Data 
 
 @app.command()
 def passwd(name: Name, config: ConfigFile = None, data: Data = None) -> None:
-    """Set a new password, and ask for it. The old one does not work from then on."""
+    """Set a new password, and ask for it. The old one does not work from then on, and sessions that it began end."""
     from tidegate.authn.users import hash_password
 
     with sentences():
@@ -60,18 +60,20 @@ def passwd(name: Name, config: ConfigFile = None, data: Data = None) -> None:
         hashed = hash_password(_ask(name))
         with _file(config, data).changing() as users:
             users[name] = replace(users[name], hash=hashed)
-    typer.echo(f"{name} has a new password.")
+    typer.echo(f"{name} has a new password. Sessions that began with the old one have ended; personal tokens go on.")
 
 
 @app.command()
 def remove(name: Name, config: ConfigFile = None, data: Data = None) -> None:
-    """Remove a user. Their clusters and personal tokens stay."""
+    """Remove a user. Their sessions end, their personal tokens are refused; their clusters go on."""
     with sentences():
         _must_know(_file(config, data), name)
         with _file(config, data).changing() as users:
             users.pop(name, None)
     typer.echo(
-        f"{name} cannot log in by password any more. `tidegate tokens list --user {name}` shows what else they have."
+        f"{name} is removed: sessions in the console have ended, personal tokens are refused. Their clusters go on "
+        f"(`tidegate clusters list --of all --owner {name}`). Before somebody else gets this name, revoke the tokens "
+        f"too: `tidegate tokens list --user {name}`."
     )
 
 

@@ -49,7 +49,8 @@ class BudgetSettings(Section):
     users: dict[Name, BudgetAmounts] = Field(default_factory=dict)
     """The same for some users by name, in place of ``budgets.user`` and of what their groups allow each member."""
     groups: dict[Name, GroupBudgets] = Field(default_factory=dict)
-    """What the members of some groups may use, by the group's name."""
+    """What the members of some groups may use, by the group's name or a pattern such as ``project-*``, which stands
+    for each group that is like it, each by itself."""
 
     def budgets(self, currency: str) -> Budgets:
         """Return these as budgets."""

@@ -131,7 +131,9 @@ def _extra(section: BaseModel, entry: Entry, loaded: Loaded) -> list[str]:
 def _options(name: str, value: dict[str, Any]) -> list[str]:
     if not value:
         return [f"{name}: {{}}"]
-    plain = {key: _plain(v.model_dump(exclude_unset=True)) for key, v in value.items()}
+    plain = {
+        key: _plain(v.model_dump(exclude_unset=True) if isinstance(v, BaseModel) else v) for key, v in value.items()
+    }
     text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     indent = " " * (len(name) - len(name.lstrip()) + 2)
     return [f"{name}:", *textwrap.indent(text, indent).rstrip().split("\n")]

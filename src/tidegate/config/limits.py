@@ -99,7 +99,8 @@ class LimitSettings(Section):
     users: dict[Name, SharedLimits] = Field(default_factory=dict)
     """The same for some users by name, in place of ``limits.user`` and of what their groups allow each member."""
     groups: dict[Name, GroupLimits] = Field(default_factory=dict)
-    """What the members of some groups may hold, by the group's name."""
+    """What the members of some groups may hold, by the group's name or a pattern such as ``project-*``, which stands
+    for each group that is like it, each by itself. A name goes before patterns, and of these the first counts."""
     gateway: SharedLimits = SharedLimits()
     """What all clusters together may hold."""
     when_full: Literal["refuse", "wait"] = "refuse"
@@ -127,9 +128,3 @@ def _rules_of(subject: Subject, section: ClusterLimits | SharedLimits) -> Iterat
         amount = getattr(section, resource.value, None)
         if amount is not None:
             yield Rule(subject, resource, math.inf if amount == UNLIMITED else amount)
-
-
-def describe(rules: Rules) -> Iterator[str]:
-    """Yield a line about each rule, for ``tidegate config check``."""
-    for rule in rules:
-        yield rule.words

@@ -182,21 +182,44 @@ def dotted(location: Location) -> str:
     return ".".join(str(part) for part in location)
 
 
+def nearest_name(name: str, known: list[str]) -> str | None:
+    """Return the known name that an unknown one was probably meant to be, or None."""
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
+
+
 def did_you_mean(name: str, known: list[str]) -> str:
     """Return the end of a sentence about an unknown name: the nearest known one, else all of them."""
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f"did you mean {near[0]}?"
+    near = nearest_name(name, known)
+    if near is not None:
+        return f"did you mean {near}?"
     return f"there are {', '.join(known)}" if known else "there are none here"
 
 
+KEY = "[key]"
+"""What ends the place of a mistake in a name, as pydantic says it."""
+
+KINDS = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "string_type": "text",
+    "tuple_": "a list",
+}
+"""What a value has to be, by how the type of a mistake begins: its words are for programmers."""
+
+
 def _sentence(places: Loaded, section: type[BaseModel], at: Location, error: ErrorDetails) -> str:
+    if error["type"] == "string_type" and error["loc"][-1] == KEY:
+        # A name that YAML takes for a number, a date or a truth stands in the file as text.
+        location = (*at, *error["loc"][:-2], str(error["loc"][-2]))
+        return f"{places.place(location)}: {dotted(location)}: a name must be text; write it in quotes"
     location = (*at, *error["loc"])
     where, name = places.place(location), dotted(location)
     if error["type"] == "extra_forbidden":
         known = list(_section_at(section, error["loc"][:-1]).model_fields)
         return f"{where}: {name} is not a setting; {did_you_mean(str(location[-1]), known)}"
     rule = error["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+    rule = next((f"it must be {words}" for kind, words in KINDS.items() if error["type"].startswith(kind)), rule)
     if error["type"] in ("model_type", "dict_type"):
         rule = "it holds settings of its own, one 'name: value' a line below it"
     if isinstance(error["input"], dict | BaseModel):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from tidegate.config.options import OptionRules
 from tidegate.model.errors import Invalid
 from tidegate.model.known import known
 from tidegate.model.offer import Offer, Variant, fill_in
-from tidegate.model.options import Kind, Option
+from tidegate.model.options import MEMORY_UNITS, Kind, Option
 from tidegate.model.profiles import PROFILE, Profile
 
 NUMBERS = (Kind.INTEGER, Kind.FLOAT)
@@ -109,8 +109,9 @@ class _Declaration:
     def __init__(
         self, loaded: Loaded, at: Location, said: OptionRules, base: Option | None, names: Mapping[str, str]
     ) -> None:
-        self.loaded, self.at, self.said, self.base, self.names = loaded, at, said, base, names
+        self.loaded, self.at, self.said, self.names = loaded, at, said, names
         self.name = str(at[1])
+        self.base = base if base is None else self._in_unit(base)
 
     def build(self, bases: Mapping[str, Option]) -> Option:
         kind = self._kind(bases)
@@ -135,6 +136,8 @@ class _Declaration:
         )
         self._check_bounds(option)
         default = self._default(option)
+        if option.is_span and default == 0:
+            option = replace(option, minimum=0.0)  # so that every form takes it
         return replace(option, default=default, fixed=self._say("fixed", False), hidden=self._say("hidden", False))
 
     def _kind(self, bases: Mapping[str, Option]) -> Kind:
@@ -157,6 +160,22 @@ class _Declaration:
                 allowed = " or ".join(k.value for k in alike)
                 raise self._refuse("type", f"must be {allowed}: that is what the backend understands")
         return kind
+
+    def _in_unit(self, base: Option) -> Option:
+        """Return what this is laid over, with its numbers in the unit that is declared."""
+        unit = getattr(self.said, "unit", None) or base.unit
+        if unit == base.unit:
+            return base
+        if base.unit not in MEMORY_UNITS or unit not in MEMORY_UNITS:
+            allowed = ", ".join(MEMORY_UNITS) if base.unit in MEMORY_UNITS else base.unit or "none: it is no measure"
+            raise self._refuse("unit", f"cannot be {unit!r}; there is {allowed}")
+        factor = MEMORY_UNITS[base.unit] / MEMORY_UNITS[unit]
+
+        def scaled(number: float | None) -> float | None:
+            return None if number is None else number * factor
+
+        low, high = scaled(base.minimum), scaled(base.maximum)
+        return replace(base, unit=unit, default=scaled(base.default), minimum=low, maximum=high)
 
     def _say(self, field: str, otherwise: Any) -> Any:
         declared = getattr(self.said, field, None)
@@ -210,7 +229,10 @@ class _Declaration:
             filled = fill_in(option.kind, value, self.names)
         except ValueError as error:
             raise self._refuse("default", f"cannot be {value!r}: {error}") from None
-        checked = self._check(replace(option, patterns=()), "default", filled)
+        # Never is beyond a least that nobody has declared, where there is no most.
+        may_be_never = option.is_span and option.maximum is None and self.said.minimum is None
+        lax = replace(option, patterns=(), default=0.0 if may_be_never else None)
+        checked = self._check(lax, "default", filled)
         return value if filled != value and option.kind is Kind.STRING else _unfilled(value, checked)
 
     def _check(self, option: Option, field: str, value: Any) -> Any:
@@ -308,26 +330,3 @@ def _profile_value(
     if option.kind is Kind.CHOICE and checked not in choices:
         raise _bad(loaded, at, f"cannot be {value!r}: choose one of {', '.join(sorted(choices))}")
     return value if filled != value and option.kind is Kind.STRING else _unfilled(value, checked)
-
-
-# -- in words ----------------------------------------------------------------------------------------------------------
-
-
-def describe(offer: Offer) -> Iterator[str]:
-    """Yield lines about each option and profile, for ``tidegate config check``."""
-    for option in offer.options:
-        yield f"{option.name}: {option.kind.value}, {_rules(option)}"
-        for variant in offer.by_group.get(option.name, ()):
-            yield f"  for {variant.group}: {_rules(variant.option)}"
-    by_name = {option.name: option for option in offer.options}
-    for profile in offer.profiles:
-        values = ", ".join(f"{name} {by_name[name].describe(value)}" for name, value in profile.values.items())
-        whose = f", for {', '.join(profile.groups)}" if profile.groups else ""
-        yield f"profile {profile.name}: {values or 'sets nothing'}{whose}"
-
-
-def _rules(option: Option) -> str:
-    value = option.describe(option.default)
-    if option.hidden:
-        return f"hidden, always {value}" if not option.fixed else f"hidden, fixed at {value}"
-    return f"fixed at {value}" if option.fixed else f"default {value} ({option.may_be()})"

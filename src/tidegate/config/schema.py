@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tidegate.config.budgets import BudgetSettings
+from tidegate.config.database import DatabaseSettings
 from tidegate.config.limits import LimitSettings
 from tidegate.config.options import OptionSettings, ProfileSettings
 from tidegate.config.prices import PriceSettings
@@ -207,6 +208,9 @@ class Authentication(Section):
     They are asked in this order, and the first that knows the caller decides."""
     tokens: Tokens = Tokens()
     """Personal tokens."""
+    session_hours: Annotated[float, Field(gt=0, le=720), Unit("hours")] = 12
+    """For which a login in the console is good. Whoever was removed from a Hub or a provider goes on for so long at the
+    most; who was removed from the file of passwords is out at once."""
     login_limits: LoginLimits = LoginLimits()
     """How often somebody may be wrong."""
     admins: tuple[str, ...] = ()
@@ -233,6 +237,13 @@ class Ends(Section):
     ends before the announcement is so old."""
     longest_keep: Annotated[Duration, Field(gt=0)] = 86400
     """For how long somebody may keep an unused cluster at a time."""
+    hub_server_stopped: bool = False
+    """Whether a cluster ends within a minute, whatever runs on it, when the notebook server of a JupyterHub has stopped
+    from which it was made. Only clusters end so that are made from one from now on, and not with
+    ``shutdown_on_close=False``. Needs ``authentication.logins.jupyterhub`` and two scopes at the Hub; ``tidegate config
+    check`` names what is missing."""
+    hub_user_removed: bool = False
+    """Whether a user's clusters end, all of them, when the JupyterHub no longer has that user. Needs the same."""
 
 
 class Sharing(Section):
@@ -292,6 +303,8 @@ class Settings(Section):
     data: FilePath = Field(default_factory=default_data)
     """Folder for the database, its key, logs and the clusters' files; made with mode 0700. On a local disk: the
     database cannot live on a network file system."""
+    database: DatabaseSettings = DatabaseSettings()
+    """Where the gateway keeps its records."""
     user: str | None = None
     """Account that the gateway becomes when root starts it. Needed where the backend has to be started as root; then
     only the part that starts clusters stays so. The data folder belongs to this account."""

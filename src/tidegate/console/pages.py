@@ -72,7 +72,7 @@ async def home(
         **await _clusters_of(request),
         title=_TITLES[whose],
         tabs=[(one.value, label) for one, label in _TABS.items() if one is not Whose.ALL or caller(request).admin],
-        query=urlencode({"of": whose.value} | ({"owner": owner} if owner else {})),
+        query=urlencode({"of": whose.value, "as": caller(request).who} | ({"owner": owner} if owner else {})),
         fields=option_fields(services.clusters.options(caller(request)), given),
         error=error.message if error else None,
         wrong=getattr(error, "field", None),
@@ -82,6 +82,8 @@ async def home(
 
 async def follow_home(request: Request) -> Response:
     """Send the list of clusters again after each change."""
+    if _was_drawn_for_another(request):
+        return _say_that_it_was(request, "clusters")
 
     async def draw() -> dict[str, str]:
         return {"clusters": render("_clusters.html", base=address_of(request).prefix, **await _clusters_of(request))}
@@ -161,6 +163,8 @@ def _what_can_be_shared(rules: SharingRules, principal: Principal) -> dict[str, 
 
 async def follow_cluster(request: Request, name: str) -> Response:
     """Send what changes on a cluster's page again after each change."""
+    if _was_drawn_for_another(request):
+        return _say_that_it_was(request, "cluster", "sharing", "events")
     clusters, principal = services_of(request).clusters, caller(request)
     await clusters.get(principal, name)
     # Before the first drawing, which shows all that happened until then.
@@ -175,6 +179,24 @@ async def follow_cluster(request: Request, name: str) -> Response:
         return {part: render(f"_{part}.html", base=base, **details) for part in ("cluster", "sharing", "events")}
 
     return live.stream(clusters.follow(principal, cluster=name, after=last), draw, seconds_for(request))
+
+
+def _was_drawn_for_another(request: Request) -> bool:
+    """Whether the page that follows was drawn before its bearer began, or stopped, to act on behalf of somebody.
+
+    They did that in another window. What is theirs now must not come into a page that does not say whose it is.
+    """
+    drawn_for = request.query_params.get("as")
+    return drawn_for is not None and drawn_for != caller(request).who
+
+
+def _say_that_it_was(request: Request, place: str, *emptied: str) -> Response:
+    notice = render("_another.html", principal=caller(request))
+
+    async def draw() -> dict[str, str]:
+        return {place: notice, **dict.fromkeys(emptied, "")}
+
+    return live.stream(services_of(request).clusters.follow(caller(request)), draw, seconds_for(request))
 
 
 async def _details_of(request: Request, cluster: Cluster) -> dict[str, Any]:

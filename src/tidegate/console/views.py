@@ -14,7 +14,6 @@ from tidegate.model.event import RecordedEvent
 from tidegate.model.line import shortage
 from tidegate.model.permissions import VIEWERS, Action, Rights, shared_rights, usable_rights
 from tidegate.model.principal import Principal, Scope, Token
-from tidegate.model.reasons import LIFETIME
 from tidegate.model.share import ShareLink
 from tidegate.model.workers import worker_counts
 
@@ -150,7 +149,7 @@ def _view_ending(cluster: Cluster, now: float) -> EndingView | None:
     if ending is None:
         return None
     words = f"Ends in {describe_duration(ending.at - now)}: {ending.why}"
-    return EndingView(words, ending.code in cluster.activity.warned, ending.code != LIFETIME)
+    return EndingView(words, ending.code in cluster.activity.warned, ending.can_be_kept)
 
 
 def _standing(cluster: Cluster, viewer: Principal, rights: Rights) -> str:
@@ -215,6 +214,9 @@ class TokenView:
     is_this: bool
 
 
+_SCOPES = {Scope.FULL: "Full", Scope.READ_ONLY: "Read only", Scope.METRICS: "Metrics"}
+
+
 def view_token(token: Token, viewer: Principal, now: float) -> TokenView:
     """Return what the page shows of ``token``."""
     over = token.expires_at is not None and token.expires_at <= now
@@ -225,8 +227,8 @@ def view_token(token: Token, viewer: Principal, now: float) -> TokenView:
     return TokenView(
         id=token.id,
         label=token.label,
-        state="Expired" if over else "Read only" if token.scope is Scope.READ_ONLY else "Full",
-        tone="idle" if over else "busy" if token.scope is Scope.READ_ONLY else "good",
+        state="Expired" if over else _SCOPES[token.scope],
+        tone="idle" if over else "good" if token.scope is Scope.FULL else "busy",
         created=view_moment(token.created_at, now),
         used_words=_describe_use(token.used_at, now),
         ends=ends,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 from tidegate.backends.base import Backend
 from tidegate.backends.remote import RemoteBackend
+from tidegate.config.contradictions import check_policy
 from tidegate.config.load import BadConfig, Loaded, check, did_you_mean
 from tidegate.config.offer import offered
+from tidegate.model.known import known
 from tidegate.model.offer import Offer
+from tidegate.model.profiles import PROFILE
 from tidegate.settings import Section
 
 GROUP = "tidegate.backends"
@@ -53,7 +58,15 @@ def reach_backend(loaded: Loaded) -> Backend:
     return backend
 
 
-def check_backend(loaded: Loaded) -> Offer:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What users are offered, and with which options the gateway or its backend does something by itself."""
+
+    offer: Offer
+    understood: Collection[str]
+
+
+def check_backend(loaded: Loaded) -> Checked:
     """Return what users are offered, which is to check everything that depends on the backend.
 
     Raises
@@ -61,4 +74,6 @@ def check_backend(loaded: Loaded) -> Offer:
     BadConfig
     """
     backend = make_backend(loaded)
-    return offered(loaded, backend.options(), backend.knows)
+    offer = offered(loaded, backend.options(), backend.knows)
+    check_policy(loaded, offer)
+    return Checked(offer, {PROFILE, *known(backend.knows), *(option.name for option in backend.options())})

@@ -79,8 +79,8 @@ class Ticket:
         When what is opened with it ends at the latest, in seconds since the epoch: with the session, the token or the
         link by which it was given. None for when it expires itself.
     by : tuple of str
-        What vouched for its bearer: their session (as ``session_mark``), and the token by which that began. When one of
-        them is ended, so is what is open.
+        What vouched for its bearer: their session (as ``session_mark``), the token by which that began, their entry
+        among the users (``authn/entries.py``). When one of them is ended, so is what is open.
     """
 
     cluster: str

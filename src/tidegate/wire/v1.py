@@ -12,6 +12,7 @@ from typing import Any
 
 from tidegate.model.cluster import Cluster, ClusterState, Target
 from tidegate.model.errors import Invalid
+from tidegate.model.offer import ChoiceLabels
 from tidegate.model.options import Kind, Option
 
 STATUSES = {
@@ -36,8 +37,10 @@ def status_of(cluster: Cluster) -> str:
     return _STATUS_OF[cluster.state]
 
 
-def cluster_report(cluster: Cluster, credentials: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Return the report of a cluster.
+def cluster_report(
+    cluster: Cluster, labels: ChoiceLabels, credentials: tuple[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the report of a cluster; its choices by ``labels``, as the fields of that client have them.
 
     ``credentials`` are certificate and key of its client, for the one request that needs them; they are never part of
     a list. The scheduler's address is not sent: the client derives it from the name.
@@ -51,7 +54,7 @@ def cluster_report(cluster: Cluster, credentials: tuple[str, str] | None = None)
         "status": status_of(cluster),
         "start_time": _milliseconds(cluster.created_at),
         "stop_time": None if cluster.stopped_at is None else _milliseconds(cluster.stopped_at),
-        "options": dict(cluster.options),
+        "options": labels.told(cluster.options),
         "tls_cert": certificate,
         "tls_key": key,
     }

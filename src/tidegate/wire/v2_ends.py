@@ -25,10 +25,11 @@ class KeepCluster(Request):
 class EndingBody(BaseModel):
     """An end that comes if nothing changes."""
 
-    code: str = Field(description="Of the reason: idle, no-client or lifetime.")
+    code: str = Field(description="Of the reason: idle, no-client, lifetime or budget.")
     at: float
     why: str = Field(examples=["nothing runs on it"])
     announced: bool = Field(description="Whether it is so near that its owner has been told.")
+    can_be_kept: bool = Field(description="Whether work, or to keep it, calls it off.")
 
     @classmethod
     def from_model(cls, cluster: Cluster) -> EndingBody | None:
@@ -37,4 +38,4 @@ class EndingBody(BaseModel):
         if ending is None:
             return None
         announced = ending.code in cluster.activity.warned
-        return cls(code=ending.code, at=ending.at, why=ending.why, announced=announced)
+        return cls(code=ending.code, at=ending.at, why=ending.why, announced=announced, can_be_kept=ending.can_be_kept)

@@ -90,7 +90,7 @@ class WaitingBody(BaseModel):
     """A place in the line of those for whom limits leave no room."""
 
     since: float
-    place: int = Field(description="How many are before it, and itself; 0 before the line was looked at.")
+    place: int = Field(description="How many are before it, and itself; 0 where the line was not looked at yet.")
     reason: str
 
     @classmethod

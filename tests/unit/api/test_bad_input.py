@@ -219,6 +219,22 @@ async def test_a_strange_name_is_a_cluster_that_is_not_there(gateway: Gateway, r
         assert reply.status_code == 404, reply.text
 
 
+@pytest.mark.parametrize("path", ["usage?cluster=%00", "usage?user=a%00b", "limits?user=%00", "clusters?owner=%00"])
+async def test_a_character_that_no_text_has_is_told_by_name(gateway: Gateway, path: str) -> None:
+    """Some databases fail at it: it comes to none."""
+    reply = await gateway.client("alice").get(f"/api/v2/{path}")
+    assert reply.status_code == 422
+    assert reply.json()["error"]["field"] == path.partition("?")[2].partition("=")[0]
+
+
+@pytest.mark.parametrize("query", ["until=0001-01-01", "since=0001-01-01&until=0001-02-01", "since=1969-12-31"])
+async def test_days_before_there_were_books_are_refused(gateway: Gateway, query: str) -> None:
+    """The calendar goes back further than the days from which the default could be counted."""
+    reply = await gateway.client("alice").get(f"/api/v2/usage?{query}")
+    assert reply.status_code == 422
+    assert "cannot tell of this use" in reply.json()["error"]["message"]
+
+
 KEYS = st.sampled_from(["options", "hints", "workers", "adaptive", "minimum", "count", "python", "x"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,4 +187,15 @@ async def test_who_waits_is_told_where(tmp_path: Path) -> None:
         assert (await gateway.client("alice").get(f"/api/v1/clusters/{name}")).json()["status"] == "PENDING"
         (event,) = await gateway.store.last_events(name, 1)
         assert reason in event.event.message
+        alice, record = gateway.client("alice"), await gateway.store.load(name)
+        for place in (1, 2):  # another one comes before it: all who read it see that, and nothing is written
+            assert record is not None
+            others = [replace(record, name=str(number)) for number in range(1, place)]
+            gateway.records.number([*others, record])
+            whole = (await alice.get(f"/api/v2/clusters/{name}")).json()
+            brief = (await alice.get("/api/v2/clusters")).json()["clusters"]
+            for body in (whole, *(each for each in brief if each["name"] == name)):
+                assert body["waiting"]["place"] == place
+                assert body["notes"] == [f"It waits for room as number {place} in line: {reason}"]
+            assert await gateway.store.load(name) == record
         assert (await gateway.client("alice").delete(f"/api/v2/clusters/{name}")).json()["waiting"] is None

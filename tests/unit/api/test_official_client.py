@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from dask_gateway import BasicAuth
 from dask_gateway import Gateway as OfficialGateway
 from dask_gateway.client import ClusterStatus, GatewayClusterError, GatewayServerError, GatewayWarning
 
-from tests.in_process import Gateway, listening
+from tests.in_process import Gateway, gateway_in_process, listening
 from tidegate.api.body import BODY_LIMIT
+from tidegate.authn.roster import Roster
 from tidegate.model.cluster import Target
 
 
@@ -94,6 +97,26 @@ async def test_it_keeps_the_words_of_a_gateway_that_cannot_now(gateway: Gateway,
 
     with pytest.raises(GatewayServerError, match="cannot reach the records"):
         await official.list_clusters()
+
+
+class OnBehalf(BasicAuth):
+    """What the guide for administrators shows: the client has no option for it, but takes an authenticator."""
+
+    def pre_request(self, resp: Any) -> tuple[dict[str, str], Any]:
+        """Return the headers of BasicAuth, and one more."""
+        headers, context = super().pre_request(resp)
+        return {**headers, "Tidegate-On-Behalf-Of": "bob"}, context
+
+
+async def test_an_administrator_acts_on_behalf_by_an_authenticator(tmp_path: Path) -> None:
+    """The cluster is bob's, and connects."""
+    async with gateway_in_process(tmp_path, roster=Roster(admins=("alice",))) as gateway, listening(gateway) as address:
+        auth = OnBehalf("alice", gateway.tokens["alice"])
+        async with OfficialGateway(address, auth=auth, asynchronous=True) as client:
+            name = await client.submit()
+            await gateway.become_running(name)
+            assert (await client._wait_for_start(name)).security is not None
+        assert (await gateway.store.load(name)).owner == "bob"
 
 
 async def test_a_wrong_token_is_refused_after_one_retry(address: str) -> None:

@@ -89,6 +89,11 @@ async def test_a_mistake_is_a_sentence(gateway: Gateway, capsys: pytest.CaptureF
     """On the error stream, with what may be written."""
     assert await limits("set", "user:bob", "cores", "many") == 1
     assert "cannot limit cores so: write a number from 0 on, or unlimited" in capsys.readouterr().err
+    for number in ("nan", "inf"):
+        assert await limits("set", "user:bob", "cores", number) == 1
+        assert "cannot limit cores so: write a number from 0 on, or unlimited" in capsys.readouterr().err
+    assert await limits("set", "user:bob", "memory", "64") == 1
+    assert "write it with a unit, such as 64 GiB" in capsys.readouterr().err
 
 
 async def test_a_notebook_reads_limits(gateway: Gateway) -> None:

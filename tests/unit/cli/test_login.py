@@ -1,4 +1,4 @@
-"""``tidegate login`` at a gateway that listens, by a provider of our own (see ``tests/oidc_double.py``)."""
+"""``tidegate login`` at a gateway that listens, by a provider that a test can hold (``tests/oidc_double.py``)."""
 
 from __future__ import annotations
 
@@ -86,14 +86,6 @@ async def test_a_file_that_somebody_else_wrote_stays(place: Place, capsys: pytes
     assert await log_in(place, "", "--print", "--read-only") == 0
     assert capsys.readouterr().out.startswith("tdg_")
     assert HEADER not in (place.dask / "tidegate.yaml").read_text()
-
-
-async def test_who_is_not_let_in_is_told_why(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """As a sentence; nothing is written."""
-    assert await log_in(place, "access_denied") == 1
-
-    assert "denied at the provider's page" in capsys.readouterr().err
-    assert not place.dask.exists()
 
 
 async def test_a_gateway_without_such_a_login_says_what_else(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,7 @@ async def test_a_notebook_reads_the_same(gateway: Gateway) -> None:
     ]
     assert len(report) == 3
     assert report[0].cost == pytest.approx(2)
-    assert repr(report) == "UsageReport<2023-11-14 to 2023-11-15, 16.0 core-hours, 8.00 EUR>"
+    assert repr(report) == "UsageReport<2023-11-14 to 2023-11-15, 16.00 core-hours, 8.00 EUR>"
 
 
 async def test_a_cluster_is_made_and_found_by_a_name(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,3 +137,9 @@ async def test_a_name_in_use_and_a_label_that_is_none_are_refused(
     assert f"cannot call the cluster 'training': your cluster {name}" in capsys.readouterr().err
     assert await command("clusters", "create", "--no-wait", "--label", "ice") == 1
     assert "cannot read the label 'ice'" in capsys.readouterr().err
+
+
+async def test_days_that_no_calendar_has_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the most that can be asked for, before anything is asked."""
+    assert await command("usage", "--days", "99999999") == 2
+    assert "3660" in capsys.readouterr().err

@@ -29,6 +29,15 @@ def test_the_explanation_can_be_used_as_a_file(tmp_path: Path) -> None:
     assert load(again).settings == first.settings
 
 
+def test_so_can_that_of_a_whole_policy(tmp_path: Path) -> None:
+    """The one that is there to be copied: groups, options, limits, budgets and ends."""
+    first = load(Path(__file__).parents[3] / "deploy" / "policy" / "platform.yaml")
+    again = tmp_path / "again.yaml"
+    again.write_text(explain(first))
+
+    assert load(again).settings == first.settings
+
+
 def test_the_explanation_says_where_each_value_came_from(tmp_path: Path) -> None:
     """Argument, file and line, or default."""
     path = tmp_path / "tidegate.yaml"

@@ -67,6 +67,12 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Pat
         ("address: 127.0.0.1:99999\n", "at most 65535"),
         ("public_url: dask.example.org\n", "write a URL"),
         ("dashboards: {host: dask.example.org}\n", "write '{name}.' and a domain"),
+        (
+            "authentication: {groups: {2026: [al]}}\n",
+            "tidegate.yaml:1: authentication.groups.2026: a name must be text",
+        ),
+        ("authentication: {groups: {a: al}}\n", "cannot set authentication.groups.a to 'al': it must be a list"),
+        ("budgets: {days: month}\n", "cannot set budgets.days to 'month': it must be a whole number"),
         ("a: !!python/object:os.system {}\n", "cannot be read as YAML"),
     ],
 )

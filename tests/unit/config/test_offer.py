@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tidegate.config.load import BadConfig, load
-from tidegate.config.offer import describe, offered
+from tidegate.config.offer import offered
 from tidegate.model.choice import settle
 from tidegate.model.errors import Invalid
 from tidegate.model.offer import Offer
@@ -249,20 +249,6 @@ def test_a_profile_that_makes_no_sense_is_refused_with_its_line(tmp_path: Path, 
     assert str(caught.value).startswith("tidegate.yaml:2: ")
 
 
-def test_the_check_tells_what_whom_is_offered(tmp_path: Path) -> None:
-    """A line for each option, group and profile; secrets stay out of it."""
-    text = PROFILES + "  variables: {default: {KEY: geheim}}\n"
-    lines = list(describe(offer(tmp_path, text.replace("maximum: 4}", "maximum: 4, by_group: {x-*: {fixed: true}}}"))))
-
-    assert "worker_cores: integer, default 2 (1 to 4)" in lines
-    assert "  for x-*: fixed at 2" in lines
-    assert "worker_memory: float, fixed at 2 GiB" in lines
-    assert "node: string, hidden, always cpu" in lines
-    assert "profile large: worker_cores 16, worker_memory 8 GiB" in lines
-    assert "profile gpu: node gpu, for staff" in lines
-    assert "geheim" not in "".join(lines)
-
-
 def test_users_may_know_an_option_by_another_name(tmp_path: Path) -> None:
     """The one of their notebooks from before; what it is stays known."""
     options = seen(tmp_path, "options:\n  cores: {target: worker_cores, maximum: 4}\n")
@@ -273,7 +259,7 @@ def test_users_may_know_an_option_by_another_name(tmp_path: Path) -> None:
 
 
 def test_the_ends_are_the_gateways_own_by_default(tmp_path: Path) -> None:
-    """What holds without the option is its default; a lifetime where there is none has to be said."""
+    """What holds without the option is its default: for a lifetime never, where nothing bounds it."""
     text = "ends: {idle: 1 h, lifetime: 8 h}\noptions: {idle_timeout: {maximum: 4 h}, lifetime: {}}\n"
     options = seen(tmp_path, text)
 
@@ -281,8 +267,18 @@ def test_the_ends_are_the_gateways_own_by_default(tmp_path: Path) -> None:
     assert options.check({"idle_timeout": "90 min"})["idle_timeout"] == 90.0
     with pytest.raises(Invalid, match="it must lie between 1 min and 240 min"):
         options.check({"idle_timeout": "1 d"})
-    with pytest.raises(BadConfig, match="default is missing"):
-        offer(tmp_path, "options: {lifetime: {}}\n")
+    for text in ("{}", "{minimum: 0}", "{default: never}", "{minimum: 0, maximum: 8 h}"):
+        unbounded = seen(tmp_path, f"options: {{lifetime: {text}}}\n")
+        assert unbounded.check({}) == unbounded.check({"lifetime": "never"}) == {"lifetime": 0.0}
+    with pytest.raises(BadConfig, match="default cannot be 2: it must be at least 5 min"):
+        offer(tmp_path, "options: {lifetime: {minimum: 5, default: 2}}\n")
+    with pytest.raises(BadConfig, match=r"default cannot be .*: it must be at least 5 min"):
+        offer(tmp_path, "options: {lifetime: {minimum: 5}}\n")
+    (lifetime,) = offer(tmp_path, "options: {lifetime: {}}\n").options
+    assert (lifetime.minimum, lifetime.default, lifetime.may_be()) == (0.0, 0.0, "any time, or never")
+    for text in ("{maximum: 8 h}", "{maximum: 8 h, default: never}"):
+        with pytest.raises(BadConfig, match=r"default cannot be .*: it must lie between 1 min and 480 min"):
+            offer(tmp_path, f"options: {{lifetime: {text}}}\n")
 
 
 @pytest.mark.parametrize(
@@ -297,3 +293,15 @@ def test_a_target_that_is_none_is_refused(tmp_path: Path, text: str, sentence: s
     with pytest.raises(BadConfig) as caught:
         offer(tmp_path, f"options: {text}\n")
     assert sentence in str(caught.value)
+
+
+def test_another_unit_takes_the_bounds_with_it(tmp_path: Path) -> None:
+    """What the backend says in GiB holds, whatever unit users are to read; a unit that is none is refused."""
+    (memory,) = offer(tmp_path, "options:\n  worker_memory: {unit: MiB}\n").options
+
+    assert (memory.default, memory.minimum, memory.maximum) == (2048.0, 256.0, 16384.0)
+    options = seen(tmp_path, "options:\n  worker_memory: {default: 10 GB, unit: GB, fixed: true}\n")
+    assert settle(options, options.check({})).spec.worker_memory == 10 * 10**9
+    for option, unit in [("worker_memory", "gigs"), ("idle_timeout", "h"), ("worker_cores", "GB")]:
+        with pytest.raises(BadConfig, match=rf"tidegate.yaml:2: options.{option}.unit cannot be '{unit}'"):
+            offer(tmp_path, f"options:\n  {option}: {{unit: {unit}}}\n")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from playwright.async_api import Dialog, Page, async_playwright, expect
 
 from tests.in_process import Gateway, listening
+from tidegate.authn.roster import Roster
 from tidegate.control.bus import of_cluster
 from tidegate.model import event as kinds
 from tidegate.model.cluster import Target, WorkerGroup
@@ -240,6 +241,33 @@ async def test_a_cluster_is_shared_and_withdrawn(gateway: Gateway, visit: Visit)
     await sharing.get_by_role("button", name="Withdraw from user bob").click()
     await expect(sharing.get_by_text("shared with nobody")).to_be_visible()
     await expect(bobs.get_by_role("alert")).to_have_text("This cluster is not shared with you any more.")
+    assert visit.complaints == []
+
+
+async def test_an_administrator_acts_on_behalf_of_a_user(gateway: Gateway, visit: Visit) -> None:
+    """From the user's cluster to their form and back to being oneself, with the banner always in sight."""
+    cluster = await gateway.create("alice")
+    gateway.app.state.services = replace(gateway.services, roster=Roster(admins=("rita",)))
+    page = visit.page
+    await page.goto(f"{visit.address}/login?code={gateway.services.codes.mint(Principal('rita'))}")
+    banner = page.get_by_text("You, rita, act on behalf of alice")
+    await page.goto(f"{visit.address}/clusters/{cluster.name}")
+    await expect(page.get_by_text("You see it as an administrator")).to_be_visible()
+    await page.get_by_role("button", name="Act on behalf of alice").click()
+    await expect(banner).to_be_in_viewport()
+    await page.mouse.wheel(0, 5000)
+    await expect(banner).to_be_in_viewport()
+
+    await page.get_by_role("link", name="My clusters").click()
+    await page.get_by_text("New cluster").click()
+    await page.get_by_role("button", name="Create cluster").click()
+    await expect(page.get_by_text("The cluster was requested (administrator rita, on behalf of alice)")).to_be_visible()
+    assert {one.owner for one in await gateway.store.active()} == {"alice"}
+
+    await page.get_by_role("button", name="Stop acting on their behalf").click()
+    await expect(banner).to_have_count(0)
+    await expect(page.get_by_role("link", name="On behalf")).to_be_visible()
+    await expect(page.get_by_text("No cluster is running")).to_be_visible()
     assert visit.complaints == []
 
 

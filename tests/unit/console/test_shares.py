@@ -83,7 +83,7 @@ async def test_the_lists_are_tabs(gateway: Gateway) -> None:
         assert ">alice</a>" in page
         assert "New cluster" not in page
     assert ">alice</a>" not in alices
-    assert 'sse-connect="/console/live?of=shared"' in bobs
+    assert 'sse-connect="/console/live?of=shared&amp;as=bob"' in bobs
 
 
 @pytest.mark.parametrize(

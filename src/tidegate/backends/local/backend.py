@@ -284,6 +284,7 @@ class LocalBackend:
         return cluster not in self._told or 0 <= self._clock() - self._told[cluster] < OBEY_TIMEOUT
 
     def _resolve(self, spec: ClusterSpec, owner: str, hints: Mapping[str, str]) -> ClusterSpec:
+        environments.check_scheduler(spec)
         with self._launcher.account(owner).acting():
             return environments.resolve(self._settings, spec, hints)
 

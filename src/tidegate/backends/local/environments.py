@@ -98,6 +98,27 @@ def resolve(settings: LocalSettings, spec: ClusterSpec, hints: Mapping[str, str]
     return replace(spec, environment=python)
 
 
+def check_scheduler(spec: ClusterSpec) -> None:
+    """See that this machine has what the scheduler is to be given.
+
+    Raises
+    ------
+    Invalid
+        It has less. Whatever is given counts as used, so it must be something that there is.
+    """
+    memory, cores = machine.memory(), machine.cores()
+    if spec.scheduler_cores > cores:
+        has = f"this machine has {cores} core{'' if cores == 1 else 's'}"
+        raise _too_large("scheduler_cores", f"{spec.scheduler_cores:.10g}", has)
+    if spec.scheduler_memory > memory:
+        has = f"this machine has {memory / GIB:.1f} GiB of memory"
+        raise _too_large("scheduler_memory", f"{spec.scheduler_memory / GIB:.4g} GiB", has)
+
+
+def _too_large(field: str, value: str, has: str) -> Invalid:
+    return Invalid(f"cannot create a cluster: {field} is {value}, and {has}. Choose less", field=field)
+
+
 def capacity(settings: LocalSettings, spec: ClusterSpec) -> Capacity:
     """Return how many workers of this shape the machine can take, and which of its resources says so."""
     memory, cores = machine.memory(), machine.cores()
